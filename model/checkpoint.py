@@ -1,0 +1,219 @@
+"""Checkpoints on disk: a folder of safetensors and JSON, written so that a crash leaves the old one or the new one.
+
+    checkpoint.json                 config, meta, and the names and SHA-256 of the files that belong to it
+    model-<hash>.safetensors        the weights
+    tokenizer.json                  the tokenizer, where there is one
+
+`checkpoint.json` is replaced last and in one step; it alone says which files count. Foreign layouts are read by
+`model/formats/`; `open_checkpoint` picks by looking at the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from model.config import ConfigError, GPTConfig
+from model.gpt import GPT
+from model.tokenizer import Tokenizer
+
+FORMAT = "glass-gpt"
+VERSION = 1
+INDEX = "checkpoint.json"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be opened; the message says what is wrong with it and what to do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An opened checkpoint: the model in eval mode on the CPU, its tokenizer if it has one, and free-form meta."""
+
+    model: GPT
+    tokenizer: Tokenizer | None
+    config: GPTConfig
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: GPT,
+    tokenizer: Tokenizer | None = None,
+    meta: dict[str, Any] | None = None,
+    state: dict[str, Tensor] | None = None,
+) -> Path:
+    """Write a checkpoint folder and return its path. A reader at any moment finds the old one or this one, whole.
+
+    state: weights to write in place of the model's current ones (a snapshot). Raises OSError when the disk refuses.
+    """
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = safetensors.torch.save(_untied(model, state if state is not None else model.state_dict()))
+    name = f"model-{hashlib.sha256(weights).hexdigest()[:12]}.safetensors"
+    files = {name: _digest(weights)}
+    write_atomically(folder / name, weights)
+    if tokenizer is not None:
+        tokenizer_bytes = _tokenizer_bytes(tokenizer, folder)
+        files["tokenizer.json"] = _digest(tokenizer_bytes)
+        write_atomically(folder / "tokenizer.json", tokenizer_bytes)
+    index = {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": model.config.to_dict(),
+        "weights": name,
+        "files": files,
+        "meta": meta or {},
+    }
+    write_atomically(folder / INDEX, json.dumps(index, indent=2, ensure_ascii=False).encode())
+    for stale in folder.glob("model-*.safetensors"):
+        if stale.name != name:
+            stale.unlink(missing_ok=True)
+    return folder
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Open a checkpoint of any supported layout. Raises CheckpointError with a sentence when it cannot be used.
+
+    Supported: this project's folder, a run folder of `python -m training` (its best checkpoint, else its last), and a
+    Hugging Face GPT-2 folder (config.json + model.safetensors). Pickled files are never loaded with code in them.
+    """
+    folder = Path(path)
+    if not folder.exists():
+        raise CheckpointError(f"there is no checkpoint at {folder}: check the path.")
+    if folder.is_file():
+        folder = folder.parent
+    for inner in ("checkpoints/best", "checkpoints/last"):
+        if (folder / inner / INDEX).exists():
+            return _open_own(folder / inner)
+    if (folder / INDEX).exists():
+        return _open_own(folder)
+    if (folder / "config.json").exists():
+        from model.formats import hf  # a foreign layout, read only where one is met
+
+        return hf.open_folder(folder)
+    raise CheckpointError(
+        f"{folder} holds no checkpoint: expected {INDEX} (written by this project), a run folder with checkpoints/, or "
+        "a Hugging Face GPT-2 folder with config.json and model.safetensors."
+    )
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """The contents of a checkpoint's index, without opening the weights. Raises CheckpointError."""
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder / INDEX} cannot be read ({type(error).__name__}): it is damaged or was cut short; "
+            "copy the checkpoint folder again, or train once more."
+        ) from error
+    if not isinstance(index, dict) or index.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{folder / INDEX} was not written by this project: open the folder that holds the weights."
+        )
+    if not isinstance(index.get("version"), int) or index["version"] > VERSION:
+        raise CheckpointError(
+            f"{folder} has version {index.get('version')} and this program reads up to {VERSION}: update the program."
+        )
+    return index
+
+
+def _open_own(folder: Path) -> Checkpoint:
+    index = read_index(folder)
+    try:
+        files, name, values = dict(index["files"]), str(index["weights"]), dict(index["config"])
+        config = GPTConfig.from_dict(values)
+    except (KeyError, TypeError, ConfigError) as error:
+        raise CheckpointError(f"{folder / INDEX} is damaged ({error}): copy the checkpoint folder again.") from error
+    contents = {file: _verified(folder, file, digest) for file, digest in files.items()}
+    if name not in contents:
+        raise CheckpointError(
+            f"{folder / INDEX} is damaged (it does not vouch for its weights): copy the folder again."
+        )
+    try:
+        state = safetensors.torch.load(contents[name])
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{folder / name} is damaged ({error}): copy the checkpoint folder again.") from error
+    tokenizer = Tokenizer.load(folder / "tokenizer.json") if "tokenizer.json" in contents else None
+    return Checkpoint(load_state(config, state, folder), tokenizer, config, dict(index.get("meta") or {}))
+
+
+def load_state(config: GPTConfig, state: dict[str, Tensor], source: str | Path) -> GPT:
+    """Build a GPT and give it weights under its own names. Raises CheckpointError naming what does not fit."""
+    model = GPT(config)
+    wanted = model.state_dict()
+    if config.tied_head:
+        state = {**state, "head.weight": state.get("token_embedding.weight", wanted["head.weight"])}
+    missing = sorted(set(wanted) - set(state))
+    surplus = sorted(set(state) - set(wanted))
+    bent = sorted(k for k in set(wanted) & set(state) if wanted[k].shape != state[k].shape)
+    if missing or surplus or bent:
+        faults = [
+            f"{what} {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+            for what, names in (("lacks", missing), ("has the unknown", surplus), ("has another shape of", bent))
+            if names
+        ]
+        raise CheckpointError(f"the weights in {source} do not fit their config: the file {'; '.join(faults)}.")
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def write_atomically(path: Path, contents: bytes) -> None:
+    """Write a file so that its name always holds the old contents or the new, also over a power cut. Raises OSError."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(contents)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner can read
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _untied(model: GPT, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state as safetensors wants it: contiguous, and a tied head left out."""
+    return {
+        name: value.detach().to("cpu").contiguous()
+        for name, value in state.items()
+        if not (model.config.tied_head and name == "head.weight")
+    }
+
+
+def _tokenizer_bytes(tokenizer: Tokenizer, folder: Path) -> bytes:
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        target = Path(scratch) / "tokenizer.json"
+        tokenizer.save(target)
+        return target.read_bytes()
+
+
+def _digest(contents: bytes) -> str:
+    return hashlib.sha256(contents).hexdigest()
+
+
+def _verified(folder: Path, name: str, digest: str) -> bytes:
+    if Path(name).name != name:
+        raise CheckpointError(f"{folder / INDEX} names a file outside its folder ({name!r}): it is not to be trusted.")
+    try:
+        contents = (folder / name).read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder / name} is missing or cannot be read: copy the whole checkpoint folder."
+        ) from error
+    if _digest(contents) != digest:
+        raise CheckpointError(
+            f"{folder / name} is damaged (its SHA-256 is not the one that was written): copy the checkpoint folder "
+            "again, or train once more."
+        )
+    return contents

@@ -1,0 +1,98 @@
+"""Decoding with a key-value cache: read tokens one by one and keep what the model said and where it looked.
+
+Ids in, ids out: knows nothing of text or the screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from model.gpt import GPT, KVCache
+from model.hooks import listen
+from model.sampling import Settings, distribution, draw, uniform
+from model.trace import check_ids
+
+
+class Decoder:
+    """A text being read by one model, token by token.
+
+    `read(ids)` brings the cache to exactly these ids at the least cost: what they share with the tokens already held
+    is kept, the rest is computed. A text longer than the context is read through its last `context` tokens, as
+    nanoGPT does; `start` says how many were left behind. Not for use by two threads at once.
+    """
+
+    def __init__(self, model: GPT) -> None:
+        self.model = model
+        config = model.config
+        self._cache = KVCache(config, device=model.device)
+        self._held: list[int] = []  # what the cache holds
+        self._length = 0  # how much of it is being looked at
+        self._patterns = torch.zeros(config.layers, config.heads, config.context, config.context)
+        self._logits = torch.zeros(config.context, config.vocab_size)
+        self.start = 0
+
+    def read(self, ids: Sequence[int]) -> Tensor:
+        """Bring the decoder to `ids`; return the logits (V,) of what comes next. Raises ValueError (see check_ids)."""
+        self.start = max(0, len(ids) - self.model.config.context)
+        window = list(ids[self.start :])
+        check_ids(self.model, window)
+        shared = 0
+        while shared < min(len(window), len(self._held)) and window[shared] == self._held[shared]:
+            shared += 1
+        if shared < len(window):  # else it was all read before, and what follows it is still good
+            self._held = self._held[:shared]
+            self._cache.length = shared
+            self._forward(window[shared:])
+            self._held = window
+        self._length = len(window)
+        return self._logits[len(window) - 1]
+
+    def _forward(self, ids: list[int]) -> None:
+        past = self._cache.length
+        end = past + len(ids)
+
+        def listener(point: str, value: Tensor) -> Tensor:
+            if point.endswith(".attn.pattern"):
+                layer = int(point.split(".")[1])
+                self._patterns[layer, :, past:end, :end] = value[0].to("cpu", torch.float32)
+            return value
+
+        batch = torch.tensor([ids], device=self.model.device)
+        with torch.no_grad():
+            logits = listen(listener, lambda: self.model(batch, self._cache))
+        self._logits[past:end] = logits[0].to("cpu", torch.float32)
+
+    @property
+    def patterns(self) -> Tensor:
+        """(L, H, T, T): attention of every head over the window that was read. A view: copy to keep it."""
+        T = self._length
+        return self._patterns[:, :, :T, :T]
+
+    @property
+    def logits(self) -> Tensor:
+        """(T, V): logits after each token of the window. A view: copy to keep it."""
+        return self._logits[: self._length]
+
+    @property
+    def window(self) -> list[int]:
+        """The ids the model sees: all of them, or the last `context` of a longer text."""
+        return self._held[: self._length]
+
+
+def generate(model: GPT, ids: Sequence[int], count: int, settings: Settings, end: int | None = None) -> Iterator[int]:
+    """Up to `count` tokens after `ids`, one by one; stops after `end` (end-of-text) was drawn.
+
+    The draw at a position depends on the seed and the position alone (sampling.uniform). Raises ValueError for ids
+    that the model cannot read.
+    """
+    decoder, text = Decoder(model), list(ids)
+    for _ in range(count):
+        logits = decoder.read(text)
+        dist = distribution(logits, settings, torch.tensor(text))
+        text.append(draw(dist, uniform(settings.seed, len(text))).token)
+        yield text[-1]
+        if text[-1] == end:
+            return
