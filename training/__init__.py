@@ -1,0 +1,1 @@
+"""The training room: corpora, the loop, the trainer and the folder of runs. No gradio, no plotly."""

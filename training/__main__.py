@@ -1,0 +1,145 @@
+"""`python -m training CORPUS --preset NAME --out DIR`: the trainer at the console, the same as behind the page."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from model import GPTConfig
+from training.config import Recipe, TrainConfig
+from training.corpus import Corpus, read_corpus
+from training.data import build_tokenizer, prepare
+from training.events import Evaluated, Failed, Finished, Sampled, Started, Stepped
+from training.presets import DEFAULT, PRESETS
+from training.runs import RunFolder
+from training.trainer import Trainer
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line: every field of the model's shape and of TrainConfig is a flag with its own sentence."""
+    p = argparse.ArgumentParser(
+        prog="python -m training",
+        description="Train a GPT on a text. Presets: "
+        + "; ".join(f"{preset.name} ({preset.title})" for preset in PRESETS.values())
+        + ".",
+    )
+    p.add_argument("corpus", help="a .txt, .md, .csv or .jsonl file")
+    p.add_argument(
+        "--preset", default=DEFAULT, choices=list(PRESETS), help=f"the recipe to start from (default {DEFAULT})"
+    )
+    p.add_argument("--out", required=True, help="the run's folder; must not hold a run yet")
+    p.add_argument("--name", help="the run's name (default: the corpus and the preset)")
+    p.add_argument("--column", help="the column of a .csv that holds the text, or the field of a .jsonl")
+    p.add_argument(
+        "--keep-good-lines", action="store_true", help="skip broken lines of a .jsonl instead of refusing it"
+    )
+    p.add_argument("--tokenizer", choices=["char", "word", "bpe", "gpt2"], help="how the text is cut into tokens")
+    p.add_argument("--vocab-size", type=int, help="entries of an own BPE")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+    for cls in (GPTConfig, TrainConfig):
+        group = p.add_argument_group("model" if cls is GPTConfig else "training")
+        for field in dataclasses.fields(cls):
+            if field.name != "vocab_size":
+                group.add_argument(f"--{field.name.replace('_', '-')}", **_flag(cls, field))
+    return p
+
+
+def _flag(cls: type, field: dataclasses.Field[Any]) -> dict[str, Any]:
+    """argparse's view of a dataclass field."""
+    kind = typing.get_type_hints(cls)[field.name]
+    if isinstance(kind, types.UnionType):
+        kind = next(part for part in typing.get_args(kind) if part is not type(None))
+    flag: dict[str, Any] = {"default": None, "help": field.metadata["help"].replace("%", "%%")}
+    if typing.get_origin(kind) is typing.Literal:
+        return flag | {"choices": list(typing.get_args(kind))}
+    if kind is bool:
+        return flag | {"action": argparse.BooleanOptionalAction}
+    return flag | {"type": kind, "metavar": kind.__name__.upper()}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program: 0 when the run ended well, 1 when it failed or was stopped, 2 when it could not begin."""
+    options = vars(parser().parse_args(argv))
+    known = {f.name for cls in (GPTConfig, TrainConfig) for f in dataclasses.fields(cls)} | {"tokenizer"}
+    changes = {name: value for name, value in options.items() if name in known and value is not None}
+    try:
+        recipe = PRESETS[options["preset"]].recipe.with_changes(changes)
+        name = options["name"] or f"{Path(options['corpus']).stem} {options['preset']}"
+        corpus = read_corpus(
+            Path(options["corpus"]),
+            column=options["column"],
+            field=options["column"],
+            keep_good_lines=options["keep_good_lines"],
+        )
+        trainer = begin(Path(options["out"]), name, corpus, recipe)
+    except ValueError as error:
+        print(f"python -m training: {error}", file=sys.stderr)
+        return 2
+    return _follow(trainer, quiet=options["quiet"])
+
+
+def begin(out: Path, name: str, corpus: Corpus, recipe: Recipe) -> Trainer:
+    """Build tokenizer and data, make the run folder, and start training. Raises ValueError with a sentence."""
+    tokenizer = build_tokenizer(recipe.tokenizer, corpus.text, recipe.vocab_size)
+    config = recipe.model_config(tokenizer.vocab_size)
+    data = prepare(corpus.text, tokenizer, config.context, recipe.train.val_fraction)
+    about = {"name": corpus.name, "source": corpus.source, "characters": len(corpus.text), "notes": list(corpus.notes)}
+    folder = RunFolder.create(out, name, recipe, about)
+    trainer = Trainer(folder, recipe, tokenizer, data)
+    trainer.start()
+    return trainer
+
+
+def _follow(trainer: Trainer, quiet: bool) -> int:
+    """Show a run's events until it ends; Ctrl-C stops it and keeps its weights."""
+    cursor, code = 0, 0
+    with tqdm(
+        total=trainer.recipe.train.steps, unit="step", disable=True if quiet else None, dynamic_ncols=True
+    ) as bar:
+        while not (trainer.over and not trainer.log.since(cursor)[0]):
+            try:
+                trainer.log.wait(cursor, timeout=0.5)
+            except KeyboardInterrupt:
+                trainer.stop()
+                continue
+            events, cursor = trainer.log.since(cursor)
+            for event in events:
+                code = _show(event, bar) or code
+    trainer.join()
+    print(f"run folder: {trainer.folder.path}")
+    return code
+
+
+def _show(event: object, bar: tqdm[Any]) -> int:
+    """Print one event beside the progress bar; 1 when it says that the run did not end well."""
+    match event:
+        case Started():
+            bar.write(f"{event.parameters:,} parameters on {event.device}")
+        case Stepped():
+            bar.update(event.step - bar.n)
+            bar.set_postfix(loss=f"{event.loss:.3f}", tokens_per_s=f"{event.tokens_per_s:,.0f}", refresh=False)
+        case Evaluated(val_loss=float()):
+            bits = f", {event.bits_per_byte:.3f} bits per byte" if event.bits_per_byte is not None else ""
+            bar.write(f"step {event.step}: validation loss {event.val_loss:.4f}{bits}{' (best)' if event.best else ''}")
+        case Evaluated(loss=float()):
+            bar.write(f"step {event.step}: training loss {event.loss:.4f}")
+        case Sampled():
+            bar.write("  " + event.text.replace("\n", "\n  "))
+        case Failed():
+            bar.write(f"failed: {event.message}")
+            return 1
+        case Finished():
+            bar.write({"done": "done", "target": "target reached", "stopped": "stopped"}[event.reason])
+            return int(event.reason == "stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

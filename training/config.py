@@ -1,0 +1,151 @@
+"""What a run is made of: the model's shape, the tokenizer and the training settings, each field with its sentence.
+
+The sentences are the help texts of the page and of the command line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, get_args
+
+from model.config import ConfigError, GPTConfig
+
+TokenizerKind = Literal["char", "word", "bpe", "gpt2"]
+Schedule = Literal["cosine", "linear", "constant"]
+
+
+def _doc(help: str, default: Any) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained. Raises ConfigError for settings that cannot work, naming the field and what to use."""
+
+    steps: int = _doc("Number of updates of the weights.", 1000)
+    batch_size: int = _doc("Stretches of text in one step.", 24)
+    learning_rate: float = _doc("Size of the updates at their largest (AdamW).", 2e-3)
+    final_lr_share: float = _doc("Learning rate at the last step, as a share of the largest.", 0.1)
+    warmup_steps: int = _doc("Steps in which the learning rate rises from 0 to its largest.", 50)
+    schedule: Schedule = _doc("How the learning rate falls afterwards: cosine, linear, or constant.", "cosine")
+    weight_decay: float = _doc("How strongly AdamW pulls the matrices towards 0.", 0.1)
+    beta1: float = _doc("AdamW's memory of the gradient, 0 to below 1.", 0.9)
+    beta2: float = _doc("AdamW's memory of the squared gradient, 0 to below 1.", 0.99)
+    grad_clip: float = _doc("Longest gradient allowed (its norm); longer ones are scaled down. 0 = no limit.", 1.0)
+    val_fraction: float = _doc("Last share of the text, kept aside to measure on. 0 = train on everything.", 0.1)
+    eval_every: int = _doc("Steps between two measurements on the held-out text.", 100)
+    eval_tokens: int = _doc("Tokens of held-out text in one measurement.", 16_384)
+    sample_every: int = _doc("Steps between two samples of what the model writes. 0 = none.", 100)
+    sample_tokens: int = _doc("Length of a sample in tokens.", 160)
+    sample_prompt: str = _doc("What samples begin with; empty = a line break.", "")
+    until_val_loss: float | None = _doc("Stop as soon as the validation loss is at or below this.", None)
+    seed: int = _doc("Fixes the first weights, the order of the data and the samples.", 1337)
+    device: str = _doc("auto, cpu, cuda or mps.", "auto")
+    threads: int = _doc("CPU threads; 0 follows the cores that are really free.", 0)
+
+    def __post_init__(self) -> None:
+        rules = (
+            ("steps", self.steps >= 1, "at least 1"),
+            ("batch_size", 1 <= self.batch_size <= 4096, "from 1 to 4096 (24 is a good start)"),
+            ("learning_rate", 0 < self.learning_rate <= 1, "above 0 and at most 1 (0.001 is usual)"),
+            ("final_lr_share", 0 <= self.final_lr_share <= 1, "from 0 to 1"),
+            ("warmup_steps", self.warmup_steps >= 0, "0 or more"),
+            ("weight_decay", 0 <= self.weight_decay <= 10, "from 0 to 10 (0.1 is usual)"),
+            ("beta1", 0 <= self.beta1 < 1, "from 0 to below 1 (0.9 is usual)"),
+            ("beta2", 0 <= self.beta2 < 1, "from 0 to below 1 (0.99 is usual)"),
+            ("grad_clip", self.grad_clip >= 0, "0 (off) or more (1.0 is usual)"),
+            ("val_fraction", 0 <= self.val_fraction <= 0.5, "from 0 to 0.5 (0.1 is usual)"),
+            ("eval_every", self.eval_every >= 1, "at least 1"),
+            ("eval_tokens", self.eval_tokens >= 2, "at least 2"),
+            ("sample_every", self.sample_every >= 0, "0 (none) or more"),
+            ("sample_tokens", 1 <= self.sample_tokens <= 10_000, "from 1 to 10,000"),
+            ("seed", 0 <= self.seed < 2**63, "a whole number from 0"),
+            ("threads", 0 <= self.threads <= 1024, "0 (automatic) or the number of threads"),
+        )
+        for name, fine, meaning in rules:
+            if not fine:
+                raise ConfigError(f"{name} is {getattr(self, name)}; use {meaning}.")
+        if self.schedule not in get_args(Schedule):
+            raise ConfigError(f"schedule is {self.schedule!r}; choose one of {', '.join(get_args(Schedule))}.")
+        if self.until_val_loss is not None and not self.val_fraction:
+            raise ConfigError(
+                "until_val_loss needs held-out text: set val_fraction to 0.1, or leave until_val_loss out."
+            )
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 1."""
+        if step <= self.warmup_steps:
+            return self.learning_rate * step / self.warmup_steps
+        if self.schedule == "constant":
+            return self.learning_rate
+        done = min(1.0, (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
+        fall = 0.5 * (1 + math.cos(math.pi * done)) if self.schedule == "cosine" else 1 - done
+        return self.learning_rate * (self.final_lr_share + (1 - self.final_lr_share) * fall)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a run needs besides its text.
+
+    model: GPTConfig fields without vocab_size, which follows from the text; vocab_size: for the tokenizers that can
+    choose one (bpe, word).
+    """
+
+    tokenizer: TokenizerKind = "char"
+    vocab_size: int = 512
+    model: Mapping[str, Any] = field(default_factory=dict)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        if self.tokenizer not in get_args(TokenizerKind):
+            raise ConfigError(f"tokenizer is {self.tokenizer!r}; choose one of {', '.join(get_args(TokenizerKind))}.")
+        if not 2 <= self.vocab_size <= 200_000:
+            raise ConfigError(f"vocab_size is {self.vocab_size}; use from 2 to 200,000 (512 suits a small text).")
+        self.model_config(self.vocab_size)  # refuse an impossible shape before any text is read
+
+    def model_config(self, vocab_size: int) -> GPTConfig:
+        """The GPTConfig for a vocabulary of this size. Raises ConfigError."""
+        return GPTConfig.from_dict({**self.model, "vocab_size": vocab_size})
+
+    def with_changes(self, changes: Mapping[str, Any]) -> Recipe:
+        """A copy with fields of any of the three parts replaced by name. Raises ConfigError for an unknown name."""
+        shape = {f.name for f in fields(GPTConfig)} - {"vocab_size"}
+        train = {f.name for f in fields(TrainConfig)}
+        own = {"tokenizer", "vocab_size"}
+        if unknown := sorted(set(changes) - shape - train - own):
+            raise ConfigError(
+                f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(shape | train | own))}."
+            )
+        model = {**self.model, **{k: v for k, v in changes.items() if k in shape}}
+        if "width" in changes and "mlp_width" not in changes:
+            model.pop("mlp_width", None)  # 4 x the new width, not 4 x the old one
+        return replace(
+            self,
+            model=model,
+            train=replace(self.train, **{k: v for k, v in changes.items() if k in train}),
+            **{k: v for k, v in changes.items() if k in own},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "tokenizer": self.tokenizer,
+            "vocab_size": self.vocab_size,
+            "model": dict(self.model),
+            "train": asdict(self.train),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """The recipe that `to_dict` wrote. Raises ConfigError."""
+        try:
+            return cls(
+                tokenizer=values["tokenizer"],
+                vocab_size=values["vocab_size"],
+                model=values["model"],
+                train=TrainConfig(**values["train"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"this recipe is not complete or has an unknown field ({error}).") from error

@@ -1,0 +1,127 @@
+"""What happens in a training run, as values, and the append-only log that several readers follow with a cursor.
+
+Times are seconds since the run began, pauses left out; losses are nats per token.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened after `step` updates, `wall_s` seconds of training in."""
+
+    kind: ClassVar[str] = "event"
+    step: int
+    wall_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The line of metrics.jsonl: the event's fields and its kind, without those that were not measured."""
+        values = {k: v for k, v in asdict(self).items() if v is not None}
+        return {"event": self.kind, **values}
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    """The first line of a run."""
+
+    kind: ClassVar[str] = "started"
+    steps: int
+    parameters: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Stepped(Event):
+    """One update. loss is the batch's, before the update; grad_norm before clipping."""
+
+    kind: ClassVar[str] = "step"
+    loss: float
+    lr: float
+    grad_norm: float
+    tokens_per_s: float
+
+
+@dataclass(frozen=True)
+class Evaluated(Event):
+    """A measurement on the held-out text. loss: mean training loss since the last one (None before the first step)."""
+
+    kind: ClassVar[str] = "eval"
+    loss: float | None
+    val_loss: float | None
+    bits_per_byte: float | None
+    best: bool
+
+
+@dataclass(frozen=True)
+class Sampled(Event):
+    """What the model writes by itself at this step."""
+
+    kind: ClassVar[str] = "sample"
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Threads(Event):
+    """The number of CPU threads changed, because other work came or went."""
+
+    kind: ClassVar[str] = "threads"
+    threads: int
+
+
+@dataclass(frozen=True)
+class Paused(Event):
+    """Training stands still until resumed."""
+
+    kind: ClassVar[str] = "paused"
+
+
+@dataclass(frozen=True)
+class Resumed(Event):
+    """Training goes on."""
+
+    kind: ClassVar[str] = "resumed"
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """The last line of a run that came to its end. reason: `done`, `stopped` by somebody, or `target` reached."""
+
+    kind: ClassVar[str] = "finished"
+    reason: str
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    """The last line of a run that broke. message: a sentence for the person who trains."""
+
+    kind: ClassVar[str] = "failed"
+    message: str
+
+
+class EventLog:
+    """Events in order, appended by one thread and read by any number, each with a cursor of its own."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._changed = threading.Condition()
+
+    def append(self, event: Event) -> None:
+        """Add an event and wake whoever waits."""
+        with self._changed:
+            self._events.append(event)
+            self._changed.notify_all()
+
+    def since(self, cursor: int) -> tuple[list[Event], int]:
+        """Events from `cursor` on (0 = all), and the cursor for the next call."""
+        events = self._events[max(0, cursor) :]  # slicing a list is atomic; the list only grows
+        return events, max(0, cursor) + len(events)
+
+    def wait(self, cursor: int, timeout: float) -> bool:
+        """Wait until there is something after `cursor`; False when `timeout` seconds passed first."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self._events) > cursor, timeout)

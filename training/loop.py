@@ -1,0 +1,148 @@
+"""The training loop: a generator of events, deterministic by its seed.
+
+No threads, no files, no screen: whoever asks for the next event lets the next step happen, so a pause is not asking and
+a stop is closing the generator.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from model import GPT, Tokenizer
+from model.decoding import generate
+from model.sampling import Settings
+from training.config import TrainConfig
+from training.data import Data
+from training.events import Evaluated, Event, Finished, Sampled, Started, Stepped
+from training.optim import make_adamw
+from training.threads import one_thread
+
+
+class TrainingError(ValueError):
+    """Training cannot go on; the message says why and what to change."""
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` -> CUDA, else Apple's MPS, else the CPU. Raises TrainingError for a device that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either, by build
+        raise TrainingError(f"the device {name!r} cannot be used on this machine: choose auto or cpu.") from error
+    return device
+
+
+def train_steps(
+    model: GPT,
+    data: Data,
+    config: TrainConfig,
+    tokenizer: Tokenizer,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[Event]:
+    """Train `model` in place, yielding what happens. Raises TrainingError when the loss is no longer a number.
+
+    The model must be where it is to be trained. The order: Started, an evaluation and a sample before the first step,
+    then a Stepped a step, Evaluated and Sampled where they are due, Finished.
+    """
+    device = model.device
+    optimizer = make_adamw(model, config)
+    order = torch.Generator().manual_seed(config.seed)
+    torch.manual_seed(config.seed)  # dropout
+    begun, best, recent = clock(), math.inf, list[float]()
+    tokens_in_step = config.batch_size * data.context
+    yield Started(0, 0.0, config.steps, model.parameter_count(), device.type)
+    for step in range(config.steps + 1):
+        if step:
+            tick = clock()
+            loss, grad_norm, lr = _update(model, data, config, optimizer, order, step)
+            if not math.isfinite(loss):
+                raise TrainingError(_diverged(step, lr, recent))
+            recent.append(loss)
+            now = clock()
+            yield Stepped(step, now - begun, loss, lr, grad_norm, tokens_in_step / max(now - tick, 1e-9))
+        last = step == config.steps
+        if last or step % config.eval_every == 0:
+            val_loss, bits = evaluate(model, data, config.eval_tokens, config.batch_size)
+            mean = sum(recent) / len(recent) if recent else None
+            watched = val_loss if val_loss is not None else mean
+            improved = watched is not None and watched < best
+            best = min(best, watched if watched is not None else best)
+            recent.clear()
+            yield Evaluated(step, clock() - begun, mean, val_loss, bits, improved)
+            if config.until_val_loss is not None and val_loss is not None and val_loss <= config.until_val_loss:
+                yield Finished(step, clock() - begun, "target")
+                return
+        if config.sample_every and (last or step % config.sample_every == 0):
+            yield Sampled(step, clock() - begun, config.sample_prompt, sample(model, tokenizer, config))
+    yield Finished(config.steps, clock() - begun, "done")
+
+
+def _update(
+    model: GPT,
+    data: Data,
+    config: TrainConfig,
+    optimizer: torch.optim.Optimizer,
+    order: torch.Generator,
+    step: int,
+) -> tuple[float, float, float]:
+    """One step: loss before it, gradient norm before clipping, learning rate."""
+    lr = config.lr_at(step)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    inputs, targets = (part.to(model.device, non_blocking=True) for part in data.batch(config.batch_size, order))
+    model.train()
+    loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    grad_norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf)
+    optimizer.step()
+    return loss.item(), grad_norm.item(), lr
+
+
+def evaluate(model: GPT, data: Data, tokens: int, batch_size: int) -> tuple[float | None, float | None]:
+    """Loss on the held-out text: nats per token and bits per byte, over about `tokens` tokens; None without such text.
+
+    Bits per byte divides by the UTF-8 bytes of the very tokens that were predicted, so runs with different tokenizers
+    can be compared.
+    """
+    nats, count, size = 0.0, 0, 0.0
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        for inputs, targets in data.held_out(tokens, batch_size):
+            logits = model(inputs.to(model.device))
+            nats += F.cross_entropy(logits.flatten(0, 1), targets.flatten().to(model.device), reduction="sum").item()
+            count += targets.numel()
+            size += data.token_bytes[targets].sum().item()
+    model.train(was_training)
+    if not count:
+        return None, None
+    return nats / count, nats / math.log(2) / size if size else None
+
+
+def sample(model: GPT, tokenizer: Tokenizer, config: TrainConfig) -> str:
+    """What the model writes after the sample prompt, at temperature 0.8, by the run's seed."""
+    ids = tokenizer.encode_known(config.sample_prompt or "\n").ids or [0]
+    was_training = model.training
+    model.eval()
+    settings = Settings(temperature=0.8, seed=config.seed)
+    with one_thread():
+        written = list(generate(model, ids, config.sample_tokens, settings, tokenizer.end_of_text))
+    model.train(was_training)
+    return tokenizer.decode([token for token in written if token != tokenizer.end_of_text])
+
+
+def _diverged(step: int, lr: float, recent: list[float]) -> str:
+    was = f" (it was {recent[-1]:.3f} a step before)" if recent else ""
+    return (
+        f"the loss is no longer a number since step {step}{was}: the updates were too large. "
+        f"Train again with a learning rate of {lr / 10:.1g} instead of {lr:.1g}."
+    )

@@ -1,0 +1,92 @@
+"""Recipes by name: the fast default, the classic one, and the shapes of the reference cases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from training.config import Recipe, TrainConfig
+
+_PLAIN = {"qkv_bias": False, "out_bias": False, "mlp_bias": False, "norm_bias": False}
+_VANILLA = {"activation": "relu", "qkv_bias": False, "tied_head": False, "head_bias": True}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A recipe with the words that offer it: title, and one sentence on what it is for."""
+
+    name: str
+    title: str
+    sentence: str
+    recipe: Recipe
+
+
+_ALL = (
+    Preset(
+        "fast",
+        "Fast",
+        "Rotary positions and a bold learning rate: readable samples in a minute or two on a laptop.",
+        Recipe(
+            tokenizer="char",
+            model={"layers": 4, "heads": 4, "width": 128, "context": 64, "positions": "rotary", **_PLAIN},
+            train=TrainConfig(steps=1000, batch_size=24, learning_rate=4e-3, warmup_steps=50, final_lr_share=0.02),
+        ),
+    ),
+    Preset(
+        "classic",
+        "Classic GPT-2",
+        "GPT-2's own architecture with learned positions, at the size of nanoGPT's recipe for a CPU.",
+        Recipe(
+            tokenizer="char",
+            model={"layers": 4, "heads": 4, "width": 128, "context": 64, **_PLAIN},
+            train=TrainConfig(steps=2000, batch_size=12, learning_rate=1e-3, warmup_steps=100, eval_every=250),
+        ),
+    ),
+    Preset(
+        "song",
+        "One song, word by word",
+        "The smallest GPT that works: a few lines of text, whole words, learnt by heart in seconds.",
+        Recipe(
+            tokenizer="word",
+            vocab_size=2000,
+            model={"layers": 2, "heads": 2, "width": 32, "context": 6, **_VANILLA},
+            train=TrainConfig(
+                steps=1500, batch_size=16, learning_rate=1e-3, warmup_steps=0, schedule="constant", weight_decay=0.01,
+                beta2=0.999, val_fraction=0.0, eval_every=300, sample_every=300, sample_tokens=60,
+            ),
+        ),
+    ),
+    Preset(
+        "lyrics",
+        "Lyrics, character by character",
+        "Six layers of six heads over characters, with dropout; a long training on two cores.",
+        Recipe(
+            tokenizer="char",
+            model={"layers": 6, "heads": 6, "width": 252, "context": 128, "dropout": 0.2, **_VANILLA},
+            train=TrainConfig(steps=5000, batch_size=32, learning_rate=3e-4, warmup_steps=100, eval_every=250),
+        ),
+    ),
+    Preset(
+        "shakespeare",
+        "Shakespeare with an own BPE",
+        "A byte-pair vocabulary learnt from the text, six layers 256 wide: 4.9 million parameters.",
+        Recipe(
+            tokenizer="bpe",
+            vocab_size=512,
+            model={"layers": 6, "heads": 4, "width": 256, "context": 32, **_VANILLA},
+            train=TrainConfig(steps=5000, batch_size=32, learning_rate=1e-3, warmup_steps=100, eval_every=250),
+        ),
+    ),
+    Preset(
+        "tweets",
+        "Short posts",
+        "GPT-2's own 50,257 tokens over short texts; most of its parameters are the vocabulary.",
+        Recipe(
+            tokenizer="gpt2",
+            model={"layers": 4, "heads": 4, "width": 256, "context": 16},
+            train=TrainConfig(steps=3000, batch_size=32, learning_rate=3e-4, warmup_steps=100, eval_every=250),
+        ),
+    ),
+)  # fmt: skip
+
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
+DEFAULT = "fast"

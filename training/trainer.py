@@ -1,0 +1,245 @@
+"""One training in the background: a thread that can be paused, resumed and stopped, and a log that others read.
+
+The model in training belongs to the thread alone. Others look at snapshots, which are copies on the CPU.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model import GPT, GPTConfig, Tokenizer, save_checkpoint
+from training.config import Recipe
+from training.data import Data
+from training.events import (
+    Evaluated,
+    Event,
+    EventLog,
+    Failed,
+    Finished,
+    Paused,
+    Resumed,
+    Stepped,
+    Threads,
+)
+from training.loop import pick_device, train_steps
+from training.runs import RunFolder
+from training.threads import ThreadCount
+
+_log = logging.getLogger(__name__)
+_seeding = threading.Lock()
+_THREADS_EVERY_S = 2.0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The weights after `step` updates, on the CPU, and the latest measurements of them."""
+
+    step: int
+    state: dict[str, Tensor]
+    loss: float | None
+    val_loss: float | None
+    bits_per_byte: float | None
+
+
+class Stopwatch:
+    """Seconds since it was made, without the time it was held."""
+
+    def __init__(self) -> None:
+        self._begun, self._held_at = time.perf_counter(), 0.0
+
+    def __call__(self) -> float:
+        return (self._held_at or time.perf_counter()) - self._begun
+
+    def hold(self) -> None:
+        """Stop counting."""
+        self._held_at = time.perf_counter()
+
+    def release(self) -> None:
+        """Count on from where it was held."""
+        self._begun += time.perf_counter() - self._held_at
+        self._held_at = 0.0
+
+
+class Trainer:
+    """Trains one model in a thread of its own and writes its run folder.
+
+    state: queued -> running <-> paused -> finished | stopped | failed. `log` and `snapshot` may be read by anyone at
+    any time.
+    """
+
+    def __init__(self, folder: RunFolder, recipe: Recipe, tokenizer: Tokenizer, data: Data) -> None:
+        self.folder, self.recipe, self.tokenizer, self.data = folder, recipe, tokenizer, data
+        self.config: GPTConfig = recipe.model_config(tokenizer.vocab_size)
+        self.log = EventLog()
+        self.state = "queued"
+        self.snapshot: Snapshot | None = None
+        self._go = threading.Event()
+        self._go.set()
+        self._stop = threading.Event()
+        self._want_snapshot = threading.Event()
+        self._snapshot_ready = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name=f"train {folder.id}", daemon=True)
+        self._last: Event | None = None
+        self._loss: float | None = None
+
+    def start(self) -> None:
+        """Begin training in the background."""
+        self.state = "running"
+        self._thread.start()
+
+    def pause(self) -> None:
+        """Stand still after the current step."""
+        self._go.clear()
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self._go.set()
+
+    def stop(self) -> None:
+        """End after the current step, keeping its weights as the last checkpoint. A run that never began just ends."""
+        self._stop.set()
+        self._go.set()
+        if self.state == "queued":
+            self._record(Finished(0, 0.0, "stopped"))
+            self.state = "stopped"
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the end; False when `timeout` seconds passed first."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    @property
+    def over(self) -> bool:
+        """Whether no more events will come."""
+        return self.state in ("finished", "stopped", "failed")
+
+    def fresh_snapshot(self, timeout: float = 5.0) -> Snapshot | None:
+        """A snapshot of this moment where the run moves (waits for the current step), else the latest one."""
+        with self._snapshot_ready:
+            if self.state == "running":
+                self._want_snapshot.set()
+                self._snapshot_ready.wait_for(lambda: not self._want_snapshot.is_set() or self.over, timeout)
+            return self.snapshot
+
+    def _run(self) -> None:
+        watch = Stopwatch()
+        try:
+            self._train(watch)
+        except Exception as error:
+            if not isinstance(error, ValueError):
+                _log.exception("training %s broke", self.folder.id)
+            self.state = "failed"
+            step = self._last.step if self._last else 0
+            self._record(Failed(step, watch(), explain(error)), to_disk=not isinstance(error, OSError))
+        finally:
+            self.folder.close()
+            with self._snapshot_ready:
+                self._snapshot_ready.notify_all()
+
+    def _train(self, watch: Stopwatch) -> None:
+        threads = ThreadCount(self.recipe.train.threads)
+        self.tokenizer.save(self.folder.path / "tokenizer.json")
+        device = pick_device(self.recipe.train.device)
+        with _seeding:  # the global generator: two runs that begin at once must not share a stream
+            torch.manual_seed(self.recipe.train.seed)
+            model = GPT(self.config)
+        model.to(device)
+        torch.set_num_threads(threads.first())
+        checked = time.monotonic()
+        for event in train_steps(model, self.data, self.recipe.train, self.tokenizer, clock=watch):
+            self._keep(event, model)
+            if time.monotonic() - checked > _THREADS_EVERY_S:
+                checked = time.monotonic()
+                self._follow_cores(threads, event)
+            if self._stop.is_set() and not isinstance(event, Finished):
+                self._publish(model, event.step, None)
+                self._save(model, "last", event)
+                self._finish(Finished(event.step, watch(), "stopped"))
+                return
+            if not self._go.is_set():
+                self._stand_still(watch, event, model)
+
+    def _keep(self, event: Event, model: GPT) -> None:
+        if isinstance(event, Stepped):
+            self._loss = event.loss
+        if isinstance(event, Evaluated):
+            self._publish(model, event.step, event)
+            if event.step:
+                self._save(model, "last", event)
+                if event.best:
+                    self._save(model, "best", event)
+        elif self._want_snapshot.is_set():
+            self._publish(model, event.step, None)
+        if isinstance(event, Finished):
+            self._finish(event)
+        else:
+            self._record(event)
+
+    def _follow_cores(self, threads: ThreadCount, event: Event) -> None:
+        before = threads.current
+        if threads.check() != before:
+            torch.set_num_threads(threads.current)
+            self._record(Threads(event.step, event.wall_s, threads.current))
+
+    def _stand_still(self, watch: Stopwatch, event: Event, model: GPT) -> None:
+        watch.hold()
+        self._publish(model, event.step, None)
+        self.state = "paused"
+        self._record(Paused(event.step, watch()))
+        self._go.wait()
+        watch.release()
+        if not self._stop.is_set():
+            self.state = "running"
+            self._record(Resumed(event.step, watch()))
+
+    def _publish(self, model: GPT, step: int, measured: Evaluated | None) -> None:
+        state = {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
+        val_loss = measured.val_loss if measured else None
+        bits = measured.bits_per_byte if measured else None
+        with self._snapshot_ready:
+            self.snapshot = Snapshot(step, state, self._loss, val_loss, bits)
+            self._want_snapshot.clear()
+            self._snapshot_ready.notify_all()
+
+    def _save(self, model: GPT, which: str, event: Event) -> None:
+        measured = {"loss": self._loss}
+        if isinstance(event, Evaluated):
+            measured |= {"val_loss": event.val_loss, "bits_per_byte": event.bits_per_byte}
+        save_checkpoint(self.folder.checkpoint(which), model, self.tokenizer, self._meta(event.step, measured))
+
+    def _meta(self, step: int, measured: dict[str, Any]) -> dict[str, Any]:
+        known = {name: value for name, value in measured.items() if value is not None}
+        info = self.folder.info()
+        return {"name": info.name, "run": info.id, "corpus": info.corpus, "step": step, **known}
+
+    def _finish(self, event: Finished) -> None:
+        self.state = "stopped" if event.reason == "stopped" else "finished"
+        self._record(event)
+
+    def _record(self, event: Event, to_disk: bool = True) -> None:
+        if to_disk:
+            self.folder.append(event)
+        self._last = event
+        self.log.append(event)
+
+
+def explain(error: BaseException) -> str:
+    """A sentence for the person who trains, for whatever went wrong."""
+    text = str(error)
+    if isinstance(error, ValueError) and text:
+        return text[0].upper() + text[1:]
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in text:
+        return "There is not enough memory for this model and batch: halve the batch size, or make the model narrower."
+    if isinstance(error, OSError):
+        return (
+            f"The run's folder could not be written ({error.strerror or error}): free some disk space and train again. "
+            "The last checkpoint that was written whole can still be opened."
+        )
+    return f"Training broke for a reason of its own ({type(error).__name__}); the server's log has the details."
