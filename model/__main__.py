@@ -57,7 +57,7 @@ def _converse(path: str, prompt: str, tokens: int, settings: Settings) -> None:
     asked = bool(prompt) or not sys.stdin.isatty()
     while True:
         text = prompt if asked else input("prompt> ")
-        ids = tokenizer.encode(text) if text else [_opening(tokenizer.end_of_text, tokenizer.encode_known("\n").ids)]
+        ids = tokenizer.encode(text) or [tokenizer.opening]
         written: list[int] = []
         shown = ""
         print(text, end="", flush=True)
@@ -72,13 +72,6 @@ def _converse(path: str, prompt: str, tokens: int, settings: Settings) -> None:
         print()
         if asked:
             return
-
-
-def _opening(end_of_text: int | None, line_break: list[int]) -> int:
-    """The token that stands for an empty context: end-of-text, else a line break, else the first of the vocabulary."""
-    if end_of_text is not None:
-        return end_of_text
-    return line_break[0] if line_break else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,301 @@
+"""Text to token ids and back, exactly: characters, words, an own byte-level BPE, GPT-2's BPE.
+
+One class over the `tokenizers` library, immutable after construction, so any number of threads may share one.
+Decoding an encoding gives the text back, for every kind. Text is never read as a command: a visitor who types
+`<|endoftext|>` gets the thirteen characters of it encoded, not the mark; only code appends `end_of_text`.
+(A saved file opened with the `tokenizers` library itself behaves as that library does by default, and reads the mark;
+set its `encode_special_tokens = True` for the same ids as here.)
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import SupportsIndex
+
+import tokenizers
+from tokenizers import models, trainers
+
+from model import gpt2_vocabulary
+from model.pieces import Encoding, Piece, Unknown, UnknownText, VocabularyTooLarge, piece_kind
+from model.vocabulary import BYTE_LETTERS, END_OF_TEXT, Vocabulary, from_tokenizer_json, pre_tokenizer
+
+__all__ = ["Encoding", "Piece", "Tokenizer", "Unknown", "UnknownText", "VocabularyTooLarge"]
+
+SMALLEST_BPE = 257  # 256 bytes and the end-of-text mark
+CHUNK = 1 << 18  # characters encoded at a time; bounds memory on long texts, changes no id
+READING = 0.9  # share of a BPE training's progress that is reading the text; the merges afterwards cannot be watched
+ADVICE = {
+    "char": "It knows only the characters of the text it was built from: leave these out, or choose a BPE tokenizer, "
+    "which can write any text.",
+    "word": "It knows only the words of the text it was built from: use other words, or choose a BPE tokenizer, "
+    "which can write any text.",
+    "bpe": "That is half of a surrogate pair and not a character: delete it.",
+}
+
+_SURROGATE = re.compile("([\ud800-\udfff])")
+# Between a visible character and a blank every way of cutting cuts, whatever stands further left or right.
+_SAFE_CUT = re.compile(r"(?<=\S)[ \n]")
+
+
+class Tokenizer:
+    """Use the constructors `char`, `from_characters`, `word`, `bpe`, `gpt2` and `load`.
+
+    `kind` is "char", "word", "bpe" or "gpt2"; `end_of_text` is the id of the mark that ends a text, or None;
+    `fingerprint` is a sha256 (hex) of all that decides the ids; tokenizers with the same one are equal.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._split = vocabulary.split
+        self._backend = vocabulary.backend()
+        self._cutter = pre_tokenizer(vocabulary.split)
+        self._raw = vocabulary.raw()
+        self._specials = frozenset(vocabulary.tokens.index(token) for token in vocabulary.specials)
+        self._ids = {token: i for i, token in enumerate(vocabulary.tokens) if i not in self._specials}
+        self.fingerprint = vocabulary.fingerprint
+        self.vocab_size = len(vocabulary.tokens)
+        self.end_of_text = vocabulary.end_of_text
+        self.kind: str = "gpt2" if self.fingerprint == gpt2_vocabulary.FINGERPRINT else self._split
+
+    # -- making one ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def char(cls, text: str, end_of_text: bool = False) -> Tokenizer:
+        """The distinct characters of `text` in code-point order, and the end-of-text mark only if asked for."""
+        _check_text(text)
+        return cls.from_characters(sorted(set(text)), end_of_text)
+
+    @classmethod
+    def from_characters(cls, characters: Sequence[str], end_of_text: bool = False) -> Tokenizer:
+        """A given table of characters, ids in its order. ValueError if one is no single character or comes twice."""
+        marks = (END_OF_TEXT,) if end_of_text else ()
+        try:
+            return cls(Vocabulary("char", (*characters, *marks), specials=marks))
+        except ValueError as error:
+            raise ValueError(
+                f"This table of characters cannot be used: {error}. List each character once, one character an entry."
+            ) from error
+
+    @classmethod
+    def word(cls, text: str, end_of_text: bool = False) -> Tokenizer:
+        """The distinct pieces of `text` in code-point order: words ("don't" is one), single line breaks, runs of other
+        white space, single other characters. In scripts that write no spaces a "word" is a whole phrase.
+        """
+        _check_text(text)
+        marks = (END_OF_TEXT,) if end_of_text else ()
+        cutter = pre_tokenizer("word")
+        pieces = {piece for chunk in _chunks(text, CHUNK) for piece, _ in cutter.pre_tokenize_str(chunk)}
+        return cls(Vocabulary("word", (*sorted(pieces), *marks), specials=marks))
+
+    @classmethod
+    def bpe(cls, text: str, vocab_size: int, progress: Callable[[float], None] | None = None) -> Tokenizer:
+        """Byte-pair encoding trained on `text`: end-of-text mark (id 0), 256 bytes, then merges, most frequent first.
+
+        `progress` gets rising shares of the work in [0, 1]: the share of the text read, scaled to 0.9, and 1.0 at the
+        very end. It may be called from a thread of the library; an exception that it raises stops the training and
+        comes out here. The size asked for is the size given: ValueError if `vocab_size` is under 257, and
+        VocabularyTooLarge, with the largest size possible, if the text has too few pairs to merge.
+        """
+        _check_text(text)
+        if isinstance(vocab_size, bool) or not isinstance(vocab_size, int) or vocab_size < SMALLEST_BPE:
+            raise ValueError(
+                f"A byte-pair vocabulary needs at least {SMALLEST_BPE} tokens, the 256 bytes and the end-of-text mark; "
+                f"{vocab_size!r} was asked for. Choose {SMALLEST_BPE} or more."
+            )
+        vocabulary = _train(text, vocab_size, progress)
+        if len(vocabulary.tokens) < vocab_size:
+            raise VocabularyTooLarge(vocab_size, len(vocabulary.tokens))
+        tokenizer = cls(vocabulary)
+        if progress is not None:
+            progress(1.0)
+        return tokenizer
+
+    @classmethod
+    def gpt2(cls) -> Tokenizer:
+        """GPT-2's 50,257 tokens, from the Hub's local cache, an installed package or the Hub. May raise ValueError."""
+        return cls(gpt2_vocabulary.gpt2_vocabulary())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
+        """Reads a `tokenizer.json`: one of ours, or another program's byte-level BPE of GPT-2's form.
+
+        Raises ValueError, naming the file and the reason, for anything that is missing, damaged or of another form.
+        """
+        try:
+            return cls(from_tokenizer_json(Path(path).read_text(encoding="utf-8")))
+        except UnicodeDecodeError as error:
+            raise ValueError(_unreadable(path, "it is not a text file")) from error
+        except OSError as error:
+            raise ValueError(_unreadable(path, error.strerror or "it cannot be opened")) from error
+        except ValueError as error:
+            raise ValueError(_unreadable(path, error)) from error
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes `to_json()` to a file. Raises OSError."""
+        Path(path).write_text(self.to_json(), encoding="utf-8", newline="\n")
+
+    def to_json(self) -> str:
+        """The contents of a `tokenizer.json`, which `load` reads and `tokenizers.Tokenizer.from_file` too."""
+        return self._backend.to_str(pretty=True)
+
+    # -- text to ids and back -----------------------------------------------------------------------------------------
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of `text`. Raises UnknownText, naming what the vocabulary has no token for."""
+        try:
+            if self._split == "char":
+                return list(map(self._ids.__getitem__, text))
+            if _SURROGATE.search(text) is None:
+                return [number for _, ids in self._cut(text) for number in _known(ids)]
+        except KeyError:
+            pass
+        raise UnknownText(self.encode_known(text).unknown, ADVICE[self._split])
+
+    def encode_known(self, text: str) -> Encoding:
+        """Ids and byte spans of all that the vocabulary knows, and a list of all that it does not. Never raises."""
+        ids: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        unknown: list[Unknown] = []
+        at = 0
+        for part in _SURROGATE.split(text):
+            if _SURROGATE.fullmatch(part):
+                unknown.append(Unknown(at, at + 3, "\ufffd"))
+                at += 3
+                continue
+            for piece, found in self._cut(part):
+                if found is None:
+                    start, at = at, at + len(piece.encode())
+                    unknown.append(Unknown(start, at, piece))
+                    continue
+                for number in found:
+                    start, at = at, at + len(self._raw[number])
+                    ids.append(number)
+                    offsets.append((start, at))
+        return Encoding(ids, offsets, unknown)
+
+    def decode(self, ids: Iterable[SupportsIndex]) -> str:
+        """The text of `ids`; bytes that are no UTF-8 become U+FFFD, special tokens appear as they are written.
+
+        Raises ValueError for an id outside the vocabulary.
+        """
+        return b"".join([self._raw[self._check_id(number)] for number in ids]).decode(errors="replace")
+
+    def piece(self, id: SupportsIndex) -> Piece:
+        """One entry of the vocabulary, for showing. Raises ValueError for an id outside the vocabulary."""
+        number = self._check_id(id)
+        raw = self._raw[number]
+        return Piece(number, raw.decode(errors="replace"), piece_kind(raw, number in self._specials), raw)
+
+    # -- identity -----------------------------------------------------------------------------------------------------
+
+    @property
+    def opening(self) -> int:
+        """The token that stands for an empty context: end-of-text, else a line break, else the first of all."""
+        if self.end_of_text is not None:
+            return self.end_of_text
+        return next(iter(self.encode_known("\n").ids), 0)
+
+    def __eq__(self, other: object) -> bool:
+        return self.fingerprint == other.fingerprint if isinstance(other, Tokenizer) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __reduce__(self) -> tuple[type[Tokenizer], tuple[Vocabulary]]:
+        # The library's object forgets encode_special_tokens when pickled or copied, so it is built anew.
+        return Tokenizer, (self._vocabulary,)
+
+    def __repr__(self) -> str:
+        return f"Tokenizer({self.kind}, {self.vocab_size:,} tokens)"
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _cut(self, text: str) -> Iterator[tuple[str, list[int] | None]]:
+        """Consecutive stretches of `text` (without surrogates) and their ids, None where the vocabulary has none."""
+        if self._split == "bpe":
+            for chunk in _chunks(text, CHUNK):
+                yield chunk, self._backend.encode(chunk, add_special_tokens=False).ids
+            return
+        for piece in text if self._split == "char" else self._words(text):
+            number = self._ids.get(piece)
+            yield piece, None if number is None else [number]
+
+    def _words(self, text: str) -> Iterator[str]:
+        """The pieces of `text`; a run of blanks that the vocabulary lacks comes as its single characters instead."""
+        for chunk in _chunks(text, CHUNK):
+            for piece, _ in self._cutter.pre_tokenize_str(chunk):
+                if len(piece) > 1 and piece.isspace() and piece not in self._ids:
+                    yield from piece
+                else:
+                    yield piece
+
+    def _check_id(self, id: SupportsIndex) -> int:
+        number = operator.index(id)
+        if not 0 <= number < self.vocab_size:
+            raise ValueError(
+                f"Token {number} is not in this vocabulary, whose ids run from 0 to {self.vocab_size - 1}. "
+                "Use the tokenizer that belongs to the model."
+            )
+        return number
+
+
+def _known(ids: list[int] | None) -> list[int]:
+    if ids is None:
+        raise KeyError
+    return ids
+
+
+def _unreadable(path: str | os.PathLike[str], reason: object) -> str:
+    name = os.fspath(path)
+    return f"{name} cannot be read as a tokenizer: {reason}. Save the tokenizer again, or choose another file."
+
+
+def _check_text(text: str) -> None:
+    """Raises ValueError if a vocabulary cannot be built from `text`."""
+    if not text:
+        raise ValueError("There is no text to build a vocabulary from. Give a text with at least one character.")
+    if (half := _SURROGATE.search(text)) is not None:
+        raise ValueError(
+            f"The text holds half of a surrogate pair at character {half.start():,}, which no file can store. "
+            "Read the file again as UTF-8."
+        )
+
+
+def _chunks(text: str, size: int) -> Iterator[str]:
+    """`text` in stretches of at least `size` characters (the last may be shorter), cut only where tokens end anyway."""
+    start = 0
+    while (cut := _SAFE_CUT.search(text, start + size)) is not None:
+        yield text[start : cut.start()]
+        start = cut.start()
+    yield text[start:]
+
+
+def _train(text: str, vocab_size: int, progress: Callable[[float], None] | None) -> Vocabulary:
+    """A byte-level BPE of at most `vocab_size` tokens."""
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizer("bpe")
+    trainer = trainers.BpeTrainer(
+        # The trainer reserves memory for what it is asked for; a text cannot have more merges than bytes.
+        vocab_size=min(vocab_size, SMALLEST_BPE + len(text.encode())),
+        min_frequency=1,
+        show_progress=False,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=BYTE_LETTERS,
+    )
+
+    def reading() -> Iterator[str]:
+        # The library fetches 256 stretches ahead, so some thousands of them make the share read a true measure.
+        read = shown = 0
+        for chunk in _chunks(text, min(max(len(text) // 5000, 100), 4000)):
+            yield chunk
+            read += len(chunk)
+            if progress is not None and read * 100 // len(text) > shown:
+                shown = read * 100 // len(text)
+                progress(READING * read / len(text))
+
+    backend.train_from_iterator(reading(), trainer)
+    return from_tokenizer_json(backend.to_str())
