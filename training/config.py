@@ -39,7 +39,7 @@ class TrainConfig:
     eval_tokens: int = _doc("Tokens of held-out text in one measurement.", 16_384)
     sample_every: int = _doc("Steps between two samples of what the model writes. 0 = none.", 100)
     sample_tokens: int = _doc("Length of a sample in tokens.", 160)
-    sample_prompt: str = _doc("What samples begin with; empty = a line break.", "")
+    sample_prompt: str = _doc("What samples begin with; empty = as the texts begin.", "")
     until_val_loss: float | None = _doc("Stop as soon as the validation loss is at or below this.", None)
     seed: int = _doc("Fixes the first weights, the order of the data and the samples.", 1337)
     device: str = _doc("auto, cpu, cuda or mps.", "auto")

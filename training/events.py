@@ -121,6 +121,10 @@ class EventLog:
         events = self._events[max(0, cursor) :]  # slicing a list is atomic; the list only grows
         return events, max(0, cursor) + len(events)
 
+    def tail(self, count: int) -> list[Event]:
+        """The last `count` events."""
+        return self._events[-count:]
+
     def wait(self, cursor: int, timeout: float) -> bool:
         """Wait until there is something after `cursor`; False when `timeout` seconds passed first."""
         with self._changed:

@@ -130,7 +130,7 @@ def evaluate(model: GPT, data: Data, tokens: int, batch_size: int) -> tuple[floa
 
 def sample(model: GPT, tokenizer: Tokenizer, config: TrainConfig) -> str:
     """What the model writes after the sample prompt, at temperature 0.8, by the run's seed."""
-    ids = tokenizer.encode_known(config.sample_prompt or "\n").ids or [0]
+    ids = tokenizer.encode_known(config.sample_prompt).ids or [tokenizer.opening]
     was_training = model.training
     model.eval()
     settings = Settings(temperature=0.8, seed=config.seed)

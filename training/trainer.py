@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,11 +89,16 @@ class Trainer:
         self._thread = threading.Thread(target=self._run, name=f"train {folder.id}", daemon=True)
         self._last: Event | None = None
         self._loss: float | None = None
+        self._when_over: list[Callable[[], None]] = []
 
     def start(self) -> None:
         """Begin training in the background."""
         self.state = "running"
         self._thread.start()
+
+    def when_over(self, call: Callable[[], None]) -> None:
+        """Have `call()` called once the run has ended, from its thread."""
+        self._when_over.append(call)
 
     def pause(self) -> None:
         """Stand still after the current step."""
@@ -107,8 +113,8 @@ class Trainer:
         self._stop.set()
         self._go.set()
         if self.state == "queued":
-            self._record(Finished(0, 0.0, "stopped"))
-            self.state = "stopped"
+            self._finish(Finished(0, 0.0, "stopped"))
+            self.folder.close()
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the end; False when `timeout` seconds passed first."""
@@ -142,6 +148,8 @@ class Trainer:
             self.folder.close()
             with self._snapshot_ready:
                 self._snapshot_ready.notify_all()
+            for call in self._when_over:
+                call()
 
     def _train(self, watch: Stopwatch) -> None:
         threads = ThreadCount(self.recipe.train.threads)

@@ -1,0 +1,301 @@
+"""Data sets from the Hub, against a small server on 127.0.0.1 that speaks the part of its protocol that is used."""
+
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import huggingface_hub
+import pytest
+from huggingface_hub import constants
+
+from training import hub
+from training.corpus import READABLE_TYPES, CorpusError
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+PLAY = "First Citizen:\r\nBefore we proceed any further, hear me speak.\r\n" * 20
+FILES = {
+    "glass/plays": {"README.md": b"# Plays\n", "input.txt": PLAY.encode(), "data/big.txt": b"x" * 5000},
+    "glass/tables": {
+        "poetry.csv": b'author,content\nA,"roses are red,\nviolets are blue"\nB,shall I compare thee\n',
+        "quotes.jsonl": b'{"quote": "be yourself", "author": "O"}\n{"quote": "so it goes", "author": "K"}\n',
+    },
+    "glass/parquet": {"data/train.parquet": b"PAR1" + bytes(50), "model.bin": b"\x00"},
+    "glass/binary": {"trap.txt": b"PAR1" + bytes(500)},
+}
+for _item in hub.SHELF:  # the shelf's repositories, with made-up contents under their real names
+    _text = {".csv": b"id,%s\n1,some text\n2,and more\n", ".jsonl": b'{"%s": "some text"}\n'}.get(
+        Path(_item.filename).suffix, b"emma\nolivia\nava\n"
+    )
+    FILES[_item.repo_id] = {_item.filename: _text.replace(b"%s", (_item.column or "").encode())}
+
+
+class FakeHub(BaseHTTPRequestHandler):
+    """`resolve` and `api/datasets`. Repositories called gated, broken or busy/NAME answer as their name says."""
+
+    protocol_version = "HTTP/1.1"
+    log: list[tuple[str, str, str | None]]  # (method, path, authorization)
+
+    def do_HEAD(self) -> None:
+        self.answer()
+
+    def do_GET(self) -> None:
+        self.answer()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def answer(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        self.log.append((self.command, path, self.headers.get("Authorization")))
+        parts = path.strip("/").split("/")
+        at = 2 if parts[0] == "api" else 1
+        repo, rest = "/".join(parts[at : at + 2]), parts[at + 2 :]
+        refusals = {"gated": (403, "GatedRepo"), "broken": (500, ""), "busy": (429, "")}
+        if parts[at] in refusals:
+            return self.refuse(*refusals[parts[at]])
+        if repo not in FILES:
+            return self.refuse(401, "RepoNotFound")
+        if parts[0] == "api":
+            files = [{"rfilename": name, "size": len(body)} for name, body in FILES[repo].items()]
+            return self.send(json.dumps({"id": repo, "sha": COMMIT, "siblings": files}).encode(), {})
+        revision, name = rest[1], "/".join(rest[2:])
+        if revision == "nowhere":
+            return self.refuse(404, "RevisionNotFound")
+        if name not in FILES[repo]:
+            return self.refuse(404, "EntryNotFound")
+        body = FILES[repo][name]
+        etag = f'"{hashlib.sha256(body).hexdigest()}"'
+        self.send(body, {"ETag": etag, "X-Repo-Commit": COMMIT if revision == "main" else revision})
+
+    def send(self, body: bytes, headers: dict[str, str], status: int = 200) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def refuse(self, status: int, code: str) -> None:
+        self.send(b"", {"X-Error-Code": code} if code else {}, status)
+
+
+class Hub:
+    """The running server: its address and the requests it has seen."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[str, str, str | None]] = []
+        handler = type("Handler", (FakeHub,), {"log": self.log})
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.address = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05})
+        self.thread.start()
+
+    def stop(self) -> None:
+        if self.thread.is_alive():
+            self.server.shutdown()
+            self.thread.join()
+            self.server.server_close()
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """The server, as HF_ENDPOINT, and a guard: whatever connects to another address than 127.0.0.1 fails the test."""
+    strays: list[Any] = []
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and address[0] != "127.0.0.1":
+            strays.append(address)
+            raise OSError("tests do not leave this machine")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_TOKEN", "hf_the_owners_secret")
+    running = Hub()
+    monkeypatch.setenv("HF_ENDPOINT", running.address)
+    huggingface_hub.close_session()
+    yield running
+    huggingface_hub.close_session()
+    running.stop()
+    assert strays == []
+    assert all(authorization is None for *_, authorization in running.log)
+
+
+def refusal(call: Any, *args: Any, **options: Any) -> str:
+    with pytest.raises(CorpusError) as refused:
+        call(*args, **options)
+    sentence = str(refused.value)
+    assert sentence.isprintable()
+    assert "http" not in sentence
+    return sentence
+
+
+def test_a_file_becomes_a_corpus(fake: Hub) -> None:
+    corpus = hub.fetch("glass/plays", "input.txt")
+    assert corpus.text == PLAY.replace("\r\n", "\n")
+    assert corpus.name == "input.txt"
+    assert corpus.source == "hub:glass/plays/input.txt"
+    assert [method for method, path, _ in fake.log if path == "/datasets/glass/plays/resolve/main/input.txt"] == [
+        "HEAD",
+        "HEAD",
+        "GET",
+    ]
+
+
+def test_tables_from_the_hub(fake: Hub) -> None:
+    assert hub.fetch("glass/tables", "poetry.csv", column="content").documents == (
+        "roses are red,\nviolets are blue",
+        "shall I compare thee",
+    )
+    assert hub.fetch("glass/tables", "quotes.jsonl", column="quote").documents == ("be yourself", "so it goes")
+    assert 'no column "poem"' in refusal(hub.fetch, "glass/tables", "poetry.csv", column="poem")
+
+
+def test_the_endpoint_can_be_given_by_the_call(fake: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_ENDPOINT")
+    assert hub.fetch("glass/plays", "input.txt", endpoint=fake.address + "/").text.startswith("First Citizen")
+
+
+def test_files_of_a_data_set(fake: Hub) -> None:
+    for name in ("glass/plays", f"{fake.address}/datasets/glass/plays/tree/main", "datasets/glass/plays"):
+        files = hub.dataset_files(name)
+        assert [file.filename for file in files] == ["input.txt", "data/big.txt", "README.md"]
+        assert files[0].size == len(PLAY)
+    assert '".bin", ".parquet"' in refusal(hub.dataset_files, "glass/parquet")
+
+
+def test_a_file_over_the_limit_is_not_fetched(fake: Hub) -> None:
+    sentence = refusal(hub.download, "glass/plays", "data/big.txt", max_bytes=4999)
+    assert "5 kB, and the limit is 5 kB" in sentence
+    assert [method for method, *_ in fake.log] == ["HEAD"]
+    assert hub.download("glass/plays", "data/big.txt", max_bytes=5000).stat().st_size == 5000
+
+
+def test_a_binary_file_under_a_text_name(fake: Hub) -> None:
+    assert "Parquet" in refusal(hub.fetch, "glass/binary", "trap.txt")
+
+
+@pytest.mark.parametrize(
+    ("repo", "filename", "said"),
+    [
+        ("glass/nothing", "input.txt", "no open data set"),
+        ("glass/plays", "other.txt", 'has no file "other.txt"'),
+        ("gated/thing", "input.txt", "not open to everyone"),
+        ("broken/thing", "input.txt", "The Hub failed (500)"),
+        ("busy/thing", "input.txt", "too many requests"),
+        ("plays", "input.txt", "owner/name"),
+        ("../..", "input.txt", "owner/name"),
+        ("a/b/c", "input.txt", "owner/name"),
+        ("\x1b[31m/<script>", "input.txt", "owner/name"),
+        ("-dash/name-", "input.txt", "owner/name"),
+        ("glass/plays", "../../etc/passwd.txt", "not a file name"),
+        ("glass/plays", "/etc/passwd.txt", "not a file name"),
+        ("glass/plays", "a\\b.txt", "not a file name"),
+        ("glass/plays", "a\nb.txt", "not a file name"),
+        ("glass/plays", "model.safetensors", "cannot be read as a corpus"),
+    ],
+)
+def test_what_goes_wrong_is_said(fake: Hub, repo: str, filename: str, said: str) -> None:
+    assert said in refusal(hub.download, repo, filename)
+
+
+@pytest.mark.parametrize(
+    ("repo", "said"),
+    [
+        ("glass/nothing", "no open data set"),
+        ("gated/thing", "not open to everyone"),
+        ("broken/thing", "The Hub failed (500)"),
+        ("busy/thing", "too many requests"),
+        ("nonsense", "owner/name"),
+    ],
+)
+def test_what_goes_wrong_with_a_listing_is_said(fake: Hub, repo: str, said: str) -> None:
+    assert said in refusal(hub.dataset_files, repo)
+
+
+def test_a_version_that_is_not_there(fake: Hub) -> None:
+    assert "no such version" in refusal(hub.download, "glass/plays", "input.txt", revision="nowhere")
+    assert "not a version" in refusal(hub.download, "glass/plays", "input.txt", revision="../../x")
+
+
+def test_without_a_network(fake: Hub) -> None:
+    hub.fetch("glass/plays", "input.txt")
+    fake.stop()
+    huggingface_hub.close_session()
+    assert hub.fetch("glass/plays", "input.txt").text.startswith("First Citizen")  # the copy of the first click
+    assert "could not be reached" in refusal(hub.fetch, "glass/tables", "poetry.csv")
+    assert "could not be reached" in refusal(hub.dataset_files, "glass/tables")
+
+
+def test_a_server_that_is_no_hub(fake: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeHub, "answer", lambda self: self.send(b"<html>Log in to this hotel's network</html>", {}))
+    assert "could not be reached" in refusal(hub.fetch, "glass/plays", "input.txt")
+    assert "could not be reached" in refusal(hub.dataset_files, "glass/plays")
+
+
+def test_an_answer_of_the_hub_beats_an_old_copy(fake: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.fetch("glass/plays", "input.txt")
+    monkeypatch.delitem(FILES, "glass/plays")
+    assert "no open data set" in refusal(hub.fetch, "glass/plays", "input.txt")
+
+
+def test_a_cache_that_cannot_be_written(fake: Hub, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way of a folder")
+    sentence = refusal(hub.download, "glass/plays", "input.txt", cache_dir=tmp_path / "file")
+    assert "could not be stored" in sentence
+
+
+@pytest.mark.parametrize("item", hub.SHELF, ids=lambda item: item.key)
+def test_each_item_of_the_shelf_takes_one_click(fake: Hub, item: hub.ShelfItem) -> None:
+    corpus = hub.from_shelf(item.key)
+    assert corpus.source == f"hub:{item.repo_id}/{item.filename}"
+    assert (corpus.documents is not None) == (item.column is not None or item.lines_are_documents)
+    seen = len(fake.log)
+    assert hub.from_shelf(item.key) == corpus
+    if len(item.revision) == 40:  # a commit never changes: the second click asks nobody
+        assert len(fake.log) == seen
+    assert all(method == "HEAD" for method, *_ in fake.log[seen:])
+
+
+def test_the_shelf_is_well_formed() -> None:
+    assert len({item.key for item in hub.SHELF}) == len(hub.SHELF) >= 4
+    for item in hub.SHELF:
+        assert Path(item.filename).suffix in READABLE_TYPES
+        assert 0 < item.size <= 50_000_000
+        assert item.title
+        assert item.about
+        assert item.verified
+    assert "Choose" in refusal(hub.from_shelf, "no such key")
+
+
+def test_hf_endpoint_in_a_fresh_interpreter_and_a_lazy_import(fake: Hub, tmp_path: Path) -> None:
+    program = (
+        "import sys; from training import hub\n"
+        "assert 'huggingface_hub' not in sys.modules\n"
+        "print(hub.from_shelf('tiny-shakespeare').text, end='')\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    environment |= {"HF_ENDPOINT": fake.address, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "emma\nolivia\nava\n"
+    item = hub.SHELF[0]
+    wanted = f"/datasets/{item.repo_id}/resolve/{item.revision}/{item.filename}"
+    assert [path for _, path, _ in fake.log] == [wanted] * 3

@@ -1,0 +1,257 @@
+"""CSV and JSON Lines: the right cells exactly as they were written, and a sentence for everything that is wrong."""
+
+import csv
+import io
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from training.corpus import Corpus, CorpusError, csv_columns, jsonl_fields, read_corpus
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "=cmd|'/C calc'!A0, \"quoted\"; semicolon\ttab | bar",
+    "${window.f()} {{value}} {% raw %} `rm -rf /`",
+    "line one\nline two\n\nline four",
+    "' OR 1=1 --",
+    "\u202egnp.exe\u200b",
+    'ends with a quote"',
+]
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def as_csv(rows: list[list[str]], delimiter: str = ",") -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter=delimiter, lineterminator="\r\n").writerows(rows)
+    return buffer.getvalue()
+
+
+def refusal(path: Path, **options: str | bool) -> str:
+    with pytest.raises(CorpusError) as refused:
+        read_corpus(path, **options)  # type: ignore[arg-type]
+    sentence = str(refused.value)
+    assert path.name in sentence
+    assert sentence.isprintable()
+    return sentence
+
+
+# --- CSV -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_cells_come_back_exactly_whatever_the_delimiter(tmp_path: Path, delimiter: str) -> None:
+    rows = [["id", "text", "date"]] + [[str(i), cell, "2022-07-05"] for i, cell in enumerate(HOSTILE)]
+    path = write(tmp_path, "rows.csv", as_csv(rows, delimiter))
+    corpus = read_corpus(path, column="text")
+    assert corpus.documents == tuple(HOSTILE)
+    assert corpus.text == "\n".join(HOSTILE)
+    assert f"Documents: {len(HOSTILE)}." in corpus.notes
+
+
+def test_the_tweets(shared_data: Callable[[str], Path]) -> None:
+    path = shared_data("elon_musk_tweets.csv")
+    preview = csv_columns(path)
+    assert len(preview.columns) == 16
+    assert preview.columns[:2] == ("id", "user_name")
+    assert preview.guess == "text"
+    assert preview.layout == "comma"
+    assert len(preview.rows) == 5
+    corpus = read_corpus(path, column="text")
+    assert corpus.documents is not None
+    assert len(corpus.documents) == 5888
+    assert sum("\n" in document for document in corpus.documents) == 388
+    assert corpus.documents[1] == "Sock Con, the conference for socks"
+    guessed = read_corpus(path)
+    assert guessed.documents == corpus.documents
+    assert 'The text was taken from column "text".' in guessed.notes
+
+
+def test_pandas_reads_the_same_cells(shared_data: Callable[[str], Path]) -> None:
+    pandas = pytest.importorskip("pandas", reason="an independent reader of the same file")
+    path = shared_data("elon_musk_tweets.csv")
+    frame = pandas.read_csv(path, dtype=str, keep_default_na=False)
+    assert read_corpus(path, column="text").documents == tuple(
+        cell.replace("\r\n", "\n").replace("\r", "\n") for cell in frame["text"]
+    )
+
+
+def test_a_missing_column_lists_the_columns_there_are(tmp_path: Path) -> None:
+    header = ["id", "tweet", "\x1b[31mred\u202e", *(f"c{i}" for i in range(40))]
+    path = write(tmp_path, "t.csv", as_csv([header, ["1", "hello there", *["x"] * 41]]))
+    sentence = refusal(path, column="text")
+    assert 'no column "text"' in sentence
+    assert '"id", "tweet"' in sentence
+    assert "and 23 more" in sentence
+
+
+def test_a_column_of_numbers_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "n.csv", "text,likes\n" + "".join(f"a tweet {i},{i}.5\n" for i in range(50)))
+    assert refusal(path, column="likes").endswith('holds numbers, not text. Choose another: "text".')
+    path = write(tmp_path, "o.csv", "likes\n1\n2\n")
+    assert refusal(path, column="likes").endswith("Upload a file with texts in it.")
+    path = write(tmp_path, "m.csv", "a,b\n1,2\n3,4\n")
+    assert 'No column of "m.csv" looks like text' in refusal(path)
+
+
+def test_case_and_blanks_of_a_column_name_do_not_matter(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.csv", "Id, Text \n1,hello\n2,world\n")
+    assert read_corpus(path, column="text").documents == ("hello", "world")
+
+
+def test_one_column_with_commas_in_its_texts(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.csv", 'text\nHello, world\n"quoted, too"\n\nsay "hi", she said\n')
+    assert read_corpus(path).documents == ("Hello, world", "quoted, too", 'say "hi", she said')
+
+
+def test_nameless_and_repeated_columns_get_their_place(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.csv", ",text,text\n1,first words,second words\n2,more of it,and more\n")
+    assert csv_columns(path).columns == ("column 1", "text", "text (column 3)")
+    assert read_corpus(path, column="text (column 3)").documents == ("second words", "and more")
+
+
+def test_short_rows_and_empty_cells_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.csv", "id,text\n1,good one\n2\n3,\n4,another good one,extra\n")
+    corpus = read_corpus(path, column="text")
+    assert corpus.documents == ("good one", "another good one")
+    assert 'Rows left out because their column "text" is empty: 2.' in corpus.notes
+    assert any(note.startswith("Rows with more or fewer cells than the header: 2.") for note in corpus.notes)
+
+
+@pytest.mark.parametrize("content", ["id,text\n", "id,text"])
+def test_a_header_alone(tmp_path: Path, content: str) -> None:
+    assert "no rows below it" in refusal(write(tmp_path, "h.csv", content), column="text")
+
+
+def test_a_column_without_any_text(tmp_path: Path) -> None:
+    path = write(tmp_path, "e.csv", "id,text,note\n1,, a\n2,, b\n")
+    assert 'column "text" of "e.csv" is empty' in refusal(path, column="text")
+
+
+def test_a_quote_that_never_closes_names_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "q.csv", 'id,text\n1,fine\n2,"two\nlines"\n3,"open\n4,swallowed\n5,swallowed too\n')
+    assert "opened in line 5" in refusal(path, column="text")
+
+
+def test_a_cell_larger_than_the_csv_module_allows_by_default(tmp_path: Path) -> None:
+    long = "word " * 100_000
+    path = write(tmp_path, "l.csv", f'id,text\n1,"{long}"\n2,short\n')
+    assert read_corpus(path, column="text").documents == (long, "short")
+
+
+@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "cp1252"])
+def test_csv_in_other_encodings(tmp_path: Path, codec: str) -> None:
+    path = write(tmp_path, "t.csv", "id;text\r\n1;Größe, Höhe\r\n2;déjà vu, café\r\n".encode(codec))
+    corpus = read_corpus(path, column="text")
+    assert corpus.documents == ("Größe, Höhe", "déjà vu, café")
+    assert csv_columns(path).columns == ("id", "text")
+
+
+def test_preview_cells_are_shortened(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.csv", "id,text\n" + f"1,{'x' * 10_000}\n" * 50)
+    preview = csv_columns(path)
+    assert len(preview.rows) == 5
+    assert all(len(cell) <= 200 for row in preview.rows for cell in row)
+
+
+# --- JSON Lines ----------------------------------------------------------------------------------------------------
+
+
+def as_jsonl(rows: list[object]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_json_lines_come_back_exactly(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.jsonl", as_jsonl([{"id": i, "text": text} for i, text in enumerate(HOSTILE)]))
+    corpus = read_corpus(path, field="text")
+    assert corpus.documents == tuple(HOSTILE)
+    assert read_corpus(path).documents == tuple(HOSTILE)
+
+
+def test_fields_of_json_lines(tmp_path: Path) -> None:
+    rows: list[object] = [{"quote": f"words number {i} of it", "author": "A", "tags": ["x"], "n": i} for i in range(9)]
+    preview = jsonl_fields(write(tmp_path, "q.jsonl", as_jsonl(rows)))
+    assert preview.columns == ("quote", "author", "tags", "n")
+    assert preview.guess == "quote"
+    assert preview.rows[0] == ("words number 0 of it", "A", '["x"]', "0")
+
+
+def broken_jsonl(folder: Path) -> Path:
+    lines = ['{"text": "one of the good ones"}', "{broken", "", "[1, 2]", '{"text": 5}', '{"other": "x"}']
+    return write(folder, "b.jsonl", "\n".join([*lines, '{"text": "two of them"}', "[" * 200_000]))
+
+
+def test_broken_lines_are_named(tmp_path: Path) -> None:
+    sentence = refusal(broken_jsonl(tmp_path), field="text")
+    assert "lines 2, 4 and 8 are no JSON object" in sentence
+    assert 'lines 5 and 6 are without a text in "text"' in sentence
+    assert "keep the good lines" in sentence
+
+
+def test_good_lines_can_be_kept(tmp_path: Path) -> None:
+    corpus = read_corpus(broken_jsonl(tmp_path), field="text", keep_good_lines=True)
+    assert corpus.documents == ("one of the good ones", "two of them")
+    assert any(note.startswith("Left out: lines 2, 4 and 8 are no JSON object;") for note in corpus.notes)
+
+
+def test_many_broken_lines_are_counted(tmp_path: Path) -> None:
+    path = write(tmp_path, "b.jsonl", '{"text": "good"}\n' + "broken\n" * 1000)
+    assert "lines 2, 3, 4, 5, 6 and 995 more are no JSON object" in refusal(path)
+
+
+def test_a_missing_field_lists_the_fields_there_are(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.jsonl", as_jsonl([{"quote": "a b", "author": "c"}] * 3))
+    sentence = refusal(path, field="text")
+    assert 'no field "text"' in sentence
+    assert '"quote", "author"' in sentence
+
+
+def test_a_field_of_numbers(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.jsonl", as_jsonl([{"text": "a b", "n": 1}] * 3))
+    assert 'The field "n" of "t.jsonl" holds no text' in refusal(path, field="n")
+
+
+def test_a_json_list_and_no_json_at_all(tmp_path: Path) -> None:
+    rows = json.dumps([{"text": "a"}, {"text": "b"}], indent=1)
+    assert "one JSON list" in refusal(write(tmp_path, "t.json", rows))
+    assert "No line" in refusal(write(tmp_path, "t.jsonl", "just some text\n"))
+
+
+def test_what_json_escapes_can_smuggle_in(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.jsonl", '{"text": "a\\u0000b\\r\\nc\\ud800d \\ud83d\\ude00"}\n{"text": "e"}\n')
+    corpus = read_corpus(path)
+    assert corpus.documents == ("ab\nc\ufffdd 😀", "e")
+    assert {
+        "NUL bytes taken out, because text has none: 1.",
+        "Halves of characters (lone surrogates) replaced by U+FFFD: 1.",
+    } < set(corpus.notes)
+
+
+def test_any_table_gives_a_corpus_or_a_sentence_and_nothing_else(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    alphabet = 'ab1,;\t|"\n\r\\{}[]: \x00é'
+    read = refused = 0
+    for trial in range(400):
+        kind = draw.choice(["csv", "tsv", "jsonl"])
+        text = draw.choice(["id,text\n", "", '{"text": "a b"}\n']) + "".join(
+            draw.choices(alphabet, k=draw.randrange(60))
+        )
+        path = write(tmp_path, f"{trial}.{kind}", text)
+        try:
+            corpus = read_corpus(path, keep_good_lines=True)
+        except CorpusError:
+            refused += 1
+            continue
+        read += 1
+        assert isinstance(corpus, Corpus)
+        assert corpus.documents
+        assert corpus.text == "\n".join(corpus.documents)
+    assert read > 40
+    assert refused > 40
