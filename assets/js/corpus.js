@@ -1,0 +1,100 @@
+/* Corpus: what the visitor's text is. 'corpus' is the card on the Corpus tab (figures, notes, the beginning with its
+   unseen characters made visible), 'source' the line on the Train tab that names the text. Both ask the server at mount
+   and follow the topic `corpus`. 'notice' shows a sentence that Python sends: {text, kind: 'error' | ''}. */
+(function () {
+  'use strict';
+  const { h } = glass;
+
+  function figures(list) {
+    return h('dl', { class: 'g-figures', 'data-testid': 'corpus-figures' }, (list || []).map(([name, value]) =>
+      h('div', {}, h('dt', {}, name), h('dd', {}, value))));
+  }
+
+  function common(list) {
+    if (!list || !list.length) return null;
+    const most = list[0][1];
+    return h('div', { class: 'g-common' }, h('h3', { class: 'g-subtitle' }, 'Its most frequent characters'),
+      h('ul', { class: 'g-common-list' }, list.map(([character, share]) => h('li', {},
+        glass.piece(character, character === '\n' ? 'newline' : character === ' ' ? 'space' : 'text'),
+        h('span', { class: 'g-common-bar', 'aria-hidden': 'true' }, h('i', { style: { width: (100 * share / most) + '%' } })),
+        h('span', { class: 'g-common-share' }, glass.percent(share))))));
+  }
+
+  function card(corpus) {
+    const from = { file: 'your file', paste: 'pasted', shipped: 'comes with the app' };
+    const source = from[corpus.source] || String(corpus.source).replace(/^hub:/, 'from the Hub: ');
+    return [
+      h('h2', { class: 'g-title', 'data-testid': 'corpus-name' }, h('bdi', {}, corpus.name)),
+      h('p', { class: 'g-say' }, 'What a model will read. ' + source + ', ' + corpus.encoding + '.'),
+      figures(corpus.figures),
+      corpus.notes.length ? h('ul', { class: 'g-notes' }, corpus.notes.map((note) => h('li', {}, h('bdi', {}, note)))) : null,
+      h('h3', { class: 'g-subtitle' }, 'How it begins'),
+      h('pre', { class: 'g-excerpt', tabindex: '0', dir: 'auto', 'data-testid': 'corpus-excerpt' }, corpus.excerpt),
+      corpus.more ? h('p', { class: 'g-fine' }, 'and ' + corpus.more.toLocaleString('en') + ' characters more') : null,
+      common(corpus.common),
+    ];
+  }
+
+  async function ask(server) {
+    if (glass.last('corpus')) return;
+    try {
+      glass.emit('corpus', await glass.call(server, 'corpus', { session: glass.session }, { quiet: true }));
+    } catch (error) {
+      glass.emit('corpus', { ok: false, error: error.message });
+    }
+  }
+
+  glass.component('corpus', function ({ element, props, server, watch }) {
+    const problem = h('p', { class: 'g-tip g-wrong', role: 'alert', hidden: true, 'data-testid': 'corpus-error' });
+    const body = h('div', {}, h('p', { class: 'g-empty' }, 'Reading the text…'));
+    const root = h('section', { class: 'g-card g-corpus', 'data-testid': 'corpus' }, problem, body);
+    element.querySelector('.g-mount').replaceChildren(root);
+
+    function show(corpus) {
+      if (!corpus) return;
+      problem.hidden = corpus.ok !== false;
+      if (corpus.ok === false) {
+        problem.textContent = corpus.error;
+        if (!root.dataset.name) body.replaceChildren();
+        return; // the text that was there stays
+      }
+      body.replaceChildren(...card(corpus).filter(Boolean));
+      root.dataset.name = corpus.name;
+      root.dataset.characters = corpus.characters;
+    }
+
+    glass.on('corpus', show, root);
+    watch('value', () => {
+      if (!props.value) return;
+      if (props.value.ok === false) show(props.value);
+      else glass.emit('corpus', props.value);
+    });
+    ask(server);
+  });
+
+  glass.component('source', function ({ element, server }) {
+    const line = h('p', { class: 'g-source', 'data-testid': 'source' });
+    element.querySelector('.g-mount').replaceChildren(line);
+    glass.on('corpus', (corpus) => {
+      if (!corpus) return;
+      if (corpus.ok === false) { line.textContent = corpus.error; return; }
+      const change = h('button', { type: 'button', class: 'g-link', onclick: () => glass.openTab('Corpus') }, 'another text');
+      line.replaceChildren('It reads ', h('b', {}, h('bdi', {}, corpus.name)), ', '
+        + corpus.characters.toLocaleString('en') + ' characters (', change, ').');
+    }, line);
+    ask(server);
+  });
+
+  glass.component('notice', function ({ element, props, watch }) {
+    const line = h('p', { class: 'g-tip', role: 'alert', hidden: true, 'data-testid': 'notice' });
+    element.querySelector('.g-mount').replaceChildren(line);
+    function show() {
+      const { text = '', kind = '' } = props.value || {};
+      line.textContent = text;
+      line.hidden = !text;
+      line.classList.toggle('g-wrong', kind === 'error');
+    }
+    watch('value', show);
+    show();
+  });
+})();

@@ -1,0 +1,233 @@
+/* Loss chart, the painting: axes, lines, baselines and the words beside them, on one canvas.
+   glass.paintLoss(canvas, view, data) draws and returns the frame that turns pixels back into steps.
+   view: {width, height, zoom: [from, to] | null, log, smoothing, hover: index | -1, drag: [px, px] | null};
+   data: the state on the topic `run` with `even`, the smoothed train loss, beside it. */
+(function () {
+  'use strict';
+
+  const { curve } = window.glass;
+
+  function frame(view, data) {
+    const { points, evals, baselines, run } = data;
+    const wide = view.width >= 520;
+    const lastStep = Math.max(points.step.at(-1) || 0, evals.step.at(-1) || 0, 1);
+    const live = run && (run.state === 'running' || run.state === 'paused');
+    let full = lastStep;
+    if (live && run.steps > lastStep) full = Math.min(run.steps, Math.max(10, curve.ticks(0, lastStep * 1.5, 4).at(-1) || lastStep, lastStep * 1.1));
+    const [x0, x1] = view.zoom || [Math.min(points.step[0] ?? 0, 0), full];
+    // The words at the lines' ends stand in the room still empty at the right, else in a margin made for them.
+    const margin = wide && (1 - (Math.min(lastStep, x1) - x0) / (x1 - x0 || 1)) * (view.width - 60) < 118 ? 118 : 14;
+    const box = { left: 44, right: view.width - margin, top: wide ? 30 : 50, bottom: view.height - 38 };
+    const trainSpan = curve.span(points.step, x0, x1), evalSpan = curve.span(evals.step, x0, x1);
+    let range = curve.reach(points.loss, ...trainSpan);
+    range = curve.reach(evals.val, ...evalSpan, range);
+    let [lo, hi] = range[0] <= range[1] ? range : curve.reach(baselines.map((b) => b.value), 0, baselines.length, [0, 1]);
+    const room = (hi - lo) * 0.2 || 0.5;
+    const shown = baselines.filter((b) => curve.known(b.value) && b.value > lo - room && b.value < hi + room);
+    [lo, hi] = curve.reach(shown.map((b) => b.value), 0, shown.length, [lo, hi]);
+    const log = view.log && hi > 0;
+    if (log) {
+      lo = Math.max(lo, hi / 1e5, 1e-6);
+      const pad = (Math.log(hi / lo) || 0.2) * 0.06;
+      lo *= Math.exp(-pad); hi *= Math.exp(pad);
+    } else {
+      const pad = (hi - lo || 0.2) * 0.06;
+      lo = Math.max(lo >= 0 ? 0 : -Infinity, lo - pad); hi += pad;
+    }
+    const f = log ? Math.log : (v) => v;
+    const y = (v) => box.bottom - (f(log ? Math.max(v, lo) : v) - f(lo)) / (f(hi) - f(lo)) * (box.bottom - box.top);
+    const x = (s) => box.left + (s - x0) / (x1 - x0 || 1) * (box.right - box.left);
+    const step = (px) => x0 + (px - box.left) / (box.right - box.left) * (x1 - x0);
+    return { box, wide, x0, x1, lo, hi, log, x, y, step, trainSpan, evalSpan, shown };
+  }
+
+  function write(g, ink, text, px, py, align, card) {
+    g.textAlign = align;
+    g.strokeStyle = card; g.lineWidth = 4; g.lineJoin = 'round';
+    g.strokeText(text, px, py);
+    g.fillStyle = ink;
+    g.fillText(text, px, py);
+  }
+
+  function trace(g, list, y) {
+    g.beginPath();
+    let pen = false;
+    for (const p of list) {
+      if (!p) { pen = false; continue; }
+      if (pen) g.lineTo(p[0], y(p[1])); else g.moveTo(p[0], y(p[1]));
+      pen = true;
+    }
+    g.stroke();
+  }
+
+  function drawAxes(g, fr, ink) {
+    const { box } = fr, ys = fr.log ? curve.logTicks(fr.lo, fr.hi, 5) : curve.ticks(fr.lo, fr.hi, 6);
+    g.lineWidth = 1;
+    const digits = [0, 1, 2, 3, 4].find((d) => ys.every((v) => Math.abs(v * 10 ** d - Math.round(v * 10 ** d)) < 1e-6)) ?? 5;
+    for (const v of ys) {
+      const at = Math.round(fr.y(v)) + 0.5;
+      g.strokeStyle = ink.line;
+      g.beginPath(); g.moveTo(box.left, at); g.lineTo(box.right, at); g.stroke();
+      g.fillStyle = ink.soft; g.textAlign = 'right';
+      g.fillText(fr.log ? String(v) : v.toFixed(digits), box.left - 8, at);
+    }
+    const count = Math.max(2, Math.floor((box.right - box.left) / 90));
+    g.textAlign = 'center';
+    for (const s of curve.ticks(fr.x0, fr.x1, count)) {
+      if (s % 1) continue;
+      g.fillStyle = ink.soft;
+      g.fillText(s.toLocaleString('en-US'), fr.x(s), box.bottom + 14);
+    }
+    g.textAlign = 'right';
+    g.fillText('step', box.right, box.bottom + 31);
+    g.textAlign = 'left';
+    g.fillText('loss, nats per token' + (fr.log ? ', log scale' : ''), 4, 10);
+  }
+
+  /** The lines as dots a few pixels apart: what a word must not be written on. */
+  function inked(fr, ...lists) {
+    const dots = [];
+    for (const list of lists) {
+      list.forEach((p, i) => {
+        const before = list[i - 1];
+        if (!p || !before) return;
+        const pieces = Math.min(200, Math.ceil((p[0] - before[0]) / 6) || 1), a = fr.y(before[1]), b = fr.y(p[1]);
+        for (let k = 1; k <= pieces; k++) dots.push([before[0] + (p[0] - before[0]) * k / pieces, a + (b - a) * k / pieces]);
+      });
+    }
+    return dots;
+  }
+
+  /** Baselines with their names, each where it covers least: at the right if it can, above its line if it can. */
+  function drawBaselines(g, fr, ink, taken, dots) {
+    g.font = ink.small;
+    for (const b of [...fr.shown].sort((a, c) => c.value - a.value)) {
+      const at = Math.round(fr.y(b.value)) + 0.5, label = `${b.name} ${b.value.toFixed(2)}`;
+      g.strokeStyle = ink.cut; g.lineWidth = 1.25; g.setLineDash([5, 4]);
+      g.beginPath(); g.moveTo(fr.box.left, at); g.lineTo(fr.box.right, at); g.stroke();
+      g.setLineDash([]);
+      const wide = g.measureText(label).width, { left, right } = fr.box;
+      const places = [1, 0.8, 0.6, 0.4, 0.2, 0].flatMap((share) => [at - 8, at + 9].map((py) => ({ px: left + wide + 4 + (right - left - wide - 8) * share, py })));
+      const cost = (p, rank) => {
+        if (p.py < fr.box.top - 8 || p.py > fr.box.bottom - 4) return 1e6;
+        const word = taken.some((t) => Math.abs(t.py - p.py) < 15 && p.px > t.x0 - 8 && p.px - wide < t.x1 + 8);
+        return rank + (word ? 1e4 : 0) + 8 * dots.filter(([x, y]) => Math.abs(y - p.py) < 9 && x > p.px - wide - 3 && x < p.px + 3).length;
+      };
+      const costs = places.map(cost), place = places[costs.indexOf(Math.min(...costs))];
+      write(g, ink.soft, label, place.px, place.py, 'right', ink.card);
+      taken.push({ py: place.py, x0: place.px - wide, x1: place.px });
+    }
+    g.font = ink.font;
+  }
+
+  function validation(fr, evals) {
+    const [from, to] = fr.evalSpan, list = [];
+    for (let i = from; i < to; i++) if (curve.known(evals.val[i])) list.push([fr.x(evals.step[i]), evals.val[i]]);
+    return list;
+  }
+
+  function drawValidation(g, fr, ink, list) {
+    g.strokeStyle = ink.warm; g.lineWidth = 1.75;
+    trace(g, list, fr.y);
+    const every = Math.max(1, Math.ceil(list.length * 9 / (fr.box.right - fr.box.left)));
+    for (let k = list.length - 1; k >= 0; k -= every) {
+      g.beginPath(); g.arc(list[k][0], fr.y(list[k][1]), 3.2, 0, 7);
+      g.fillStyle = ink.card; g.fill(); g.stroke();
+    }
+  }
+
+  /** The last point of a line; where it leaves a zoomed picture, that place, and then it has no last value. */
+  function lineEnd(list, right) {
+    const i = list.findLastIndex((p) => p && p[0] <= right + 1), point = list[i], after = list[i + 1];
+    if (!point || !after) return { point, value: point && point[1] };
+    const share = (right - point[0]) / (after[0] - point[0] || 1);
+    return { point: [right, point[1] + (after[1] - point[1]) * share], value: undefined };
+  }
+
+  /** Where the words at the lines' ends go: beside them, or above the picture where it is narrow. */
+  function placeEnds(g, fr, ink, ends) {
+    const placed = ends.filter((e) => e.point).map((e) => ({ ...e, at: fr.y(e.point[1]), text: e.value === undefined ? e.name : `${e.name} ${e.value.toFixed(3)}` }));
+    g.font = ink.bold;
+    if (fr.wide) placed.sort((a, b) => a.at - b.at);
+    const close = placed.length > 1 && placed[1].at - placed[0].at < 17, middle = close && (placed[0].at + placed[1].at) / 2;
+    let px = fr.box.left;
+    placed.forEach((e, i) => {
+      const width = g.measureText(e.text).width;
+      Object.assign(e, { px: fr.wide ? Math.min(e.point[0], fr.box.right) + 9 : px, py: !fr.wide ? 32 : close ? middle + (i ? 8.5 : -8.5) : e.at });
+      Object.assign(e, { x0: e.px, x1: e.px + width });
+      px += width + 16;
+    });
+    g.font = ink.font;
+    return placed;
+  }
+
+  function drawEnds(g, fr, ink, placed) {
+    g.font = ink.bold;
+    for (const e of placed) {
+      if (e.value !== undefined) {
+        g.beginPath(); g.arc(Math.min(e.point[0], fr.box.right), e.at, 3.6, 0, 7);
+        g.fillStyle = e.ink; g.fill();
+      }
+      write(g, e.textInk, e.text, e.px, e.py, 'left', ink.card);
+    }
+    g.font = ink.font;
+  }
+
+  function inks(element) {
+    const of = (name) => glass.variable(element, name), family = getComputedStyle(element).fontFamily;
+    return { card: of('--g-card'), line: of('--g-line'), soft: of('--g-soft'), cut: of('--g-cut'), text: of('--g-ink'),
+      accent: of('--g-accent'), wash: of('--g-accent-soft'), warm: of('--g-warm'), warmText: of('--g-warm-ink') || of('--g-warm'),
+      font: `13px ${family}`, small: `12px ${family}`, bold: `600 13px ${family}` };
+  }
+
+  /** Draws everything into the canvas; returns the frame, for turning pixels back into steps. */
+  function paint(canvas, view, data) {
+    const g = glass.canvas2d(canvas, view.width, view.height), ink = inks(canvas), fr = frame(view, data);
+    const { box } = fr, { points, evals } = data;
+    g.font = ink.font; g.textBaseline = 'middle';
+    drawAxes(g, fr, ink);
+    g.save();
+    g.beginPath(); g.rect(box.left - 4, 0, box.right - box.left + 8, box.bottom + 4); g.clip();
+    const raw = curve.columns(points.step, points.loss, ...fr.trainSpan, fr.x);
+    const even = curve.means(points.step, data.even, ...fr.trainSpan, fr.x), val = validation(fr, evals);
+    const ends = placeEnds(g, fr, ink, [
+      { ...lineEnd(even, box.right), ink: ink.accent, textInk: ink.accent, name: 'train' },
+      { ...lineEnd(val, box.right), ink: ink.warm, textInk: ink.warmText, name: 'validation' },
+    ]);
+    g.lineJoin = 'round';
+    g.globalAlpha = view.smoothing > 0 ? 0.34 : 1; g.strokeStyle = ink.accent; g.lineWidth = 1;
+    trace(g, raw, fr.y);
+    g.globalAlpha = 1;
+    drawBaselines(g, fr, ink, [...ends], inked(fr, even, val));
+    g.strokeStyle = ink.accent; g.lineWidth = 2.25;
+    if (view.smoothing > 0) trace(g, even, fr.y);
+    drawValidation(g, fr, ink, val);
+    if (view.drag) {
+      const [a, b] = view.drag;
+      g.globalAlpha = 0.16; g.fillStyle = ink.accent;
+      g.fillRect(Math.min(a, b), box.top, Math.abs(b - a), box.bottom - box.top);
+      g.globalAlpha = 1;
+    }
+    if (view.hover >= 0) drawCross(g, fr, ink, view.hover, data);
+    g.restore();
+    drawEnds(g, fr, ink, ends);
+    return fr;
+  }
+
+  function drawCross(g, fr, ink, index, { points, evals, even }) {
+    const s = points.step[index], at = Math.round(fr.x(s)) + 0.5;
+    g.strokeStyle = ink.soft; g.lineWidth = 1;
+    g.beginPath(); g.moveTo(at, fr.box.top); g.lineTo(at, fr.box.bottom); g.stroke();
+    const dot = (px, value, colour) => {
+      if (!curve.known(value)) return;
+      g.beginPath(); g.arc(px, fr.y(value), 4.2, 0, 7);
+      g.fillStyle = colour; g.fill();
+      g.strokeStyle = ink.card; g.lineWidth = 1.5; g.stroke();
+    };
+    dot(fr.x(s), even[index], ink.accent);
+    const e = curve.nearest(evals.step, s);
+    if (e >= 0) dot(fr.x(evals.step[e]), evals.val[e], ink.warm);
+  }
+
+  window.glass.paintLoss = paint;
+})();

@@ -1,0 +1,188 @@
+/* Loss chart: train loss in indigo (thin: every step, thick: smoothed), validation in orange with round markers,
+   baselines dashed in grey. Follows the topic `run`; hover or arrow keys read it exactly, a drag zooms.
+   For tests: data-points, data-evals, data-drawn and data-zoom stand on the element with data-testid="loss". */
+(function () {
+  'use strict';
+
+  const { h, curve } = window.glass;
+  const KEPT = 'glass.smoothing';
+
+  function keptSmoothing() {
+    try {
+      const kept = parseFloat(localStorage.getItem(KEPT));
+      return kept >= 0 && kept < 1 ? kept : 0.9;
+    } catch { return 0.9; }
+  }
+
+  // ---- the sentence and the table ---------------------------------------------------------------------------------
+
+  function reading(data, index, smoothing) {
+    const { points, evals } = data, { fixed, count } = glass.fmt;
+    const step = points.step[index], e = curve.nearest(evals.step, step);
+    const parts = [h('b', {}, `Step ${count(step)}`), ': train loss ', h('b', {}, fixed(points.loss[index]))];
+    if (smoothing > 0) parts.push(` (${fixed(data.even[index])} smoothed)`);
+    if (e >= 0 && curve.known(evals.val[e])) {
+      parts.push('; validation ', h('b', {}, fixed(evals.val[e])));
+      if (curve.known(evals.bits_per_byte[e])) parts.push(', ', h('b', {}, fixed(evals.bits_per_byte[e])), ' bits per byte');
+      if (evals.step[e] !== step) parts.push(`, measured at step ${count(evals.step[e])}`);
+    }
+    return [...parts, '.'];
+  }
+
+  function best(evals) {
+    let found = -1;
+    evals.val.forEach((v, i) => { if (curve.known(v) && (found < 0 || v < evals.val[found])) found = i; });
+    return found;
+  }
+
+  function summary({ points, evals }) {
+    const { fixed, count } = glass.fmt;
+    if (!points.step.length) return 'Loss chart, empty';
+    const b = best(evals);
+    return `Loss over steps. Train loss ${fixed(points.loss[0])} at step ${count(points.step[0])}, ${fixed(points.loss.at(-1))} at step `
+      + `${count(points.step.at(-1))}.` + (b >= 0 ? ` Lowest validation loss ${fixed(evals.val[b])} at step ${count(evals.step[b])}.` : '');
+  }
+
+  function table(evals) {
+    const { fixed, count } = glass.fmt, b = best(evals);
+    const head = ['step', 'train', 'validation', 'bits per byte'].map((t) => h('th', { scope: 'col' }, t));
+    const rows = evals.step.map((s, i) => h('tr', { class: i === b ? 'best' : '' }, h('th', { scope: 'row' }, count(s) + (i === b ? ' (best)' : '')),
+      h('td', {}, fixed(evals.train[i])), h('td', {}, fixed(evals.val[i])), h('td', {}, fixed(evals.bits_per_byte[i]))));
+    return h('table', {}, h('caption', { class: 'g-hidden' }, 'Evaluations, newest first'), h('thead', {}, h('tr', {}, head)), h('tbody', {}, rows.reverse()));
+  }
+
+  function emptySentence({ id, run, problem }) {
+    if (problem) return [problem];
+    if (!id) return ['Nothing is being watched. Start a training, or open one of your runs, and its loss is drawn here step by step.'];
+    if (!run) return ['Opening the run…'];
+    const name = h('bdi', {}, run.name);
+    if (run.state === 'queued') return [name, ' waits its turn. The line begins with its first step.'];
+    if (run.state === 'running') return [name, ' is taking its first step.'];
+    return [name, ' ended before its first step.', run.message ? ' ' : '', run.message ? h('bdi', {}, run.message) : ''];
+  }
+
+  // ---- the component ----------------------------------------------------------------------------------------------
+
+  function controls(view, redraw) {
+    const said = h('output', {}, view.smoothing.toFixed(2));
+    const slider = h('input', { type: 'range', class: 'g-loss-range', min: '0', max: '0.99', step: '0.01',
+      value: String(view.smoothing), 'aria-label': 'Smoothing of the train loss' });
+    const fill = () => slider.style.setProperty('--p', `${slider.value / 0.99 * 100}%`);
+    slider.addEventListener('input', () => {
+      view.smoothing = Number(slider.value);
+      said.textContent = view.smoothing.toFixed(2);
+      try { localStorage.setItem(KEPT, slider.value); } catch { /* forgotten at the next visit */ }
+      fill(); redraw();
+    });
+    fill();
+    const scale = (log, label) => h('button', { type: 'button', class: 'g-loss-seg', 'aria-pressed': String(view.log === log), onclick: (event) => {
+      view.log = log;
+      for (const b of event.currentTarget.parentNode.children) b.setAttribute('aria-pressed', String(b === event.currentTarget));
+      redraw();
+    } }, label);
+    const reset = h('button', { type: 'button', class: 'g-btn g-small', hidden: true, 'data-testid': 'loss-reset',
+      onclick: () => { view.zoom = null; redraw(); } }, 'Show the whole run');
+    const bar = h('div', { class: 'g-loss-bar' }, h('label', {}, h('span', {}, 'smoothing'), slider, said),
+      h('div', { class: 'g-loss-axis', role: 'group', 'aria-label': 'Loss axis' }, scale(false, 'linear'), scale(true, 'log')), reset);
+    return { bar, reset };
+  }
+
+  function pointing(canvas, view, data, redraw) {
+    const clamp = (px) => Math.max(view.frame.box.left, Math.min(view.frame.box.right, px));
+    const px = (event) => clamp(event.clientX - canvas.getBoundingClientRect().left);
+    const hover = (event) => { view.hover = curve.nearest(data().points.step, view.frame.step(px(event))); redraw(); };
+    canvas.addEventListener('pointerdown', (event) => {
+      if (!view.frame || event.button) return;
+      canvas.setPointerCapture(event.pointerId);
+      view.drag = [px(event), px(event)];
+      hover(event);
+    });
+    canvas.addEventListener('pointermove', (event) => {
+      if (!view.frame) return;
+      if (view.drag) view.drag[1] = px(event);
+      hover(event);
+    });
+    const release = (event) => {
+      if (!view.drag) return;
+      const [a, b] = view.drag.map(view.frame.step).sort((p, q) => p - q), wide = Math.abs(view.drag[1] - view.drag[0]) > 8;
+      view.drag = null;
+      if (wide && event.type === 'pointerup' && b - a >= 2) view.zoom = [a, b];
+      redraw();
+    };
+    canvas.addEventListener('pointerup', release);
+    canvas.addEventListener('pointercancel', release);
+    canvas.addEventListener('pointerleave', () => { if (!view.drag) { view.hover = -1; redraw(); } });
+    canvas.addEventListener('blur', () => { view.hover = -1; redraw(); });
+    canvas.addEventListener('dblclick', () => { view.zoom = null; redraw(); });
+    canvas.addEventListener('keydown', (event) => {
+      const size = data().points.step.length, by = event.shiftKey ? Math.max(10, Math.round(size / 20)) : 1;
+      const from = view.hover >= 0 ? view.hover : size - 1;
+      const to = { ArrowLeft: from - by, ArrowRight: from + by, Home: 0, End: size - 1 }[event.key];
+      if (event.key === 'Escape') view.zoom = null;
+      else if (to === undefined || !size) return;
+      else view.hover = Math.max(0, Math.min(size - 1, to));
+      event.preventDefault();
+      redraw();
+    });
+  }
+
+  glass.component('loss', function ({ element }) {
+    const view = { width: 0, height: 0, log: false, zoom: null, hover: -1, drag: null, smoothing: keptSmoothing(), frame: null };
+    const cache = {};
+    let data = { ...glass.last('run'), even: [] }, asked = false, shownEvals = -1, drawn = 0;
+    const redraw = () => { if (!asked) { asked = true; requestAnimationFrame(render); } };
+    const { bar, reset } = controls(view, redraw);
+    const canvas = h('canvas', { role: 'img', tabindex: '0', 'data-testid': 'loss-canvas' });
+    const stage = h('div', { class: 'g-loss-stage' }, canvas);
+    const empty = h('p', { class: 'g-run-empty', 'data-testid': 'loss-empty' });
+    const tip = h('p', { class: 'g-tip', 'data-testid': 'loss-tip' });
+    const rows = h('div', { class: 'g-loss-table', tabindex: '0', role: 'region', 'aria-label': 'Evaluations' });
+    const count = h('summary', {});
+    const fold = h('details', { class: 'g-loss-fold' }, count, rows);
+    const root = h('section', { class: 'g-card g-loss', 'data-testid': 'loss' },
+      h('h2', { class: 'g-title' }, 'Loss'),
+      h('p', { class: 'g-say' }, 'How surprised the model is. Thin: every step; thick: smoothed; circles: text it never trains on. '
+        + 'Drag to zoom in, double-click to zoom out.'),
+      bar, stage, empty, tip, fold);
+
+    function render() {
+      asked = false;
+      const any = data.points.step.length > 0;
+      bar.hidden = stage.hidden = tip.hidden = !any;
+      fold.hidden = !data.evals.step.length;
+      empty.hidden = any;
+      root.dataset.points = data.points.step.length;
+      root.dataset.evals = data.evals.step.length;
+      root.dataset.zoom = view.zoom ? view.zoom.map((s) => s.toFixed(1)).join(' ') : '';
+      reset.hidden = !view.zoom;
+      if (!any) { empty.replaceChildren(...emptySentence(data)); root.dataset.drawn = ++drawn; return; }
+      view.width = stage.clientWidth;
+      if (view.width < 40) return;  // the tab is hidden; the observer calls again
+      view.height = Math.round(Math.max(250, Math.min(380, view.width * 0.46)));
+      data.even = curve.smooth(data.points.step, data.points.loss, view.smoothing, cache);
+      if (view.hover >= data.points.step.length) view.hover = -1;
+      view.frame = glass.paintLoss(canvas, view, data);
+      tip.replaceChildren(...reading(data, view.hover >= 0 ? view.hover : data.points.step.length - 1, view.smoothing));
+      if (shownEvals !== data.evals.step.at(-1)) {
+        shownEvals = data.evals.step.at(-1);
+        canvas.setAttribute('aria-label', summary(data));
+        count.textContent = `The ${data.evals.step.length} evaluations as a table`;
+        rows.replaceChildren(table(data.evals));
+      }
+      root.dataset.drawn = ++drawn;
+      glass.drawn(canvas, 'loss', data.points.step.length);
+    }
+
+    (element.querySelector('.g-mount') || element).replaceChildren(root);
+    pointing(canvas, view, () => data, redraw);
+    glass.on('run', (state) => {
+      if (!state) return;
+      if (state.id !== data.id) { view.zoom = null; view.hover = -1; shownEvals = -1; delete cache.out; }
+      data = { ...state, even: [] };
+      redraw();
+    }, root);
+    glass.on('theme', redraw, root);
+    new ResizeObserver(redraw).observe(root);
+    if (document.fonts) document.fonts.ready.then(redraw);
+  });
+})();

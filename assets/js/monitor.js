@@ -1,0 +1,176 @@
+/* Monitor: the watched training run in numbers, its buttons, and the samples it writes while it learns.
+   Value {run: id} starts watching that run. Its server (or the header's) has `control`.
+   Pause, Resume and Stop show only to the run's owner; everybody may look into its latest snapshot. */
+(function () {
+  'use strict';
+
+  const { h } = window.glass;
+  const MOST = 40;  // samples kept on the page; the rest stays on the server
+  const WORDS = { queued: 'waiting', running: 'training', paused: 'paused', finished: 'finished', stopped: 'stopped', failed: 'failed' };
+  const FIGURES = [
+    ['loss', 'train loss', (s) => glass.fmt.fixed(s.points.loss.at(-1))],
+    ['val', 'validation', (s) => glass.fmt.fixed(s.evals.val.at(-1))],
+    ['bpb', 'bits per byte', (s) => glass.fmt.fixed(s.evals.bits_per_byte.at(-1), 2)],
+    ['speed', 'tokens/s', (s) => glass.fmt.count(s.run.tokens_per_s)],
+    ['rate', 'learning rate', (s) => glass.fmt.rate(s.run.learning_rate)],
+    ['norm', 'gradient norm', (s) => glass.fmt.fixed(s.run.grad_norm, 2)],
+  ];
+  let honoured = null;  // a component mounted again must not go back to the run its old value names
+
+  /** What there is to say about a state, beyond its name. */
+  function sentence({ run, problem }) {
+    if (problem) return problem;
+    const { fmt } = glass;
+    const own = run.message ? String(run.message) : '';
+    if (run.state === 'queued') {
+      const place = run.queue_position > 0 ? `It is ${fmt.ordinal(run.queue_position)} in the queue and starts by itself.` : 'It starts by itself when its turn comes.';
+      return own ? `${place} ${own}` : place;
+    }
+    if (run.state === 'failed') return own || 'The training failed and gave no reason. Start it again, with a smaller model if it happens twice.';
+    if (run.state === 'paused') return own || 'Paused. Resume goes on from this step.';
+    return own;
+  }
+
+  function timeLeft(run) {
+    if (run.state === 'running' && Number.isFinite(run.seconds_left)) return `${glass.fmt.duration(run.seconds_left)} left`;
+    return '';
+  }
+
+  function progressBar() {
+    const fill = h('i', {});
+    const bar = h('div', { class: 'g-run-progress', role: 'progressbar', 'aria-label': 'Steps done', 'aria-valuemin': '0' }, fill);
+    const steps = h('span', {}), left = h('span', { 'data-testid': 'time-left' });
+    function show(run) {
+      const share = run.steps > 0 ? Math.min(1, run.step / run.steps) : 0;
+      fill.style.width = `${100 * share}%`;
+      bar.setAttribute('aria-valuemax', run.steps);
+      bar.setAttribute('aria-valuenow', run.step);
+      steps.textContent = `step ${glass.fmt.count(run.step)} of ${glass.fmt.count(run.steps)}`;
+      left.textContent = timeLeft(run);
+    }
+    return { node: h('div', { class: 'g-run-steps' }, bar, h('div', {}, steps, left)), show };
+  }
+
+  function figures() {
+    const cells = FIGURES.map(([key, label]) => ({ key, label, value: h('dd', { 'data-figure': key }, '–') }));
+    const node = h('dl', { class: 'g-run-figures' }, cells.map((c) => h('div', {}, h('dt', {}, c.label), c.value)));
+    const show = (state) => cells.forEach((c, i) => { c.value.textContent = FIGURES[i][2](state); });
+    return { node, show };
+  }
+
+  function steering(server, complain) {
+    const press = (action, label, extra = '') => {
+      const button = h('button', { type: 'button', class: `g-btn ${extra}`, 'data-testid': action, onclick: async () => {
+        for (const b of all) b.disabled = true;
+        complain('');
+        const reply = await glass.runs.control(action, server);
+        for (const b of all) b.disabled = false;
+        if (reply.ok === false) complain(reply.error || 'The server refused and gave no reason. Try once more.');
+      } }, label);
+      return button;
+    };
+    const pause = press('pause', 'Pause'), resume = press('resume', 'Resume', 'go'), stop = press('stop', 'Stop');
+    const all = [pause, resume, stop];
+    const node = h('div', { class: 'g-run-steer' }, all);
+    function show(run) {
+      const mine = run.mine === true, now = run.state;
+      pause.hidden = !mine || now !== 'running';
+      resume.hidden = !mine || now !== 'paused';
+      stop.hidden = !mine || !['running', 'paused', 'queued'].includes(now);
+      node.hidden = all.every((b) => b.hidden);
+    }
+    return { node, show };
+  }
+
+  function looking() {
+    let ref = null;
+    const note = h('span', { class: 'g-run-note' });
+    const button = h('button', { type: 'button', class: 'g-btn go', disabled: true, 'data-testid': 'look', onclick: () => {
+      if (!ref || !glass.decoder) return;
+      glass.decoder.useModel(ref);
+      glass.openTab('Decode');
+    } }, 'Look into it');
+    function show(run) {
+      const ready = run.snapshot_step !== null && run.snapshot_step !== undefined && Boolean(run.ref);
+      ref = ready ? run.ref : null;
+      button.disabled = !ready;
+      const over = ['failed', 'stopped', 'finished'].includes(run.state);
+      note.textContent = ready ? `opens the model as it was at step ${glass.fmt.count(run.snapshot_step)}`
+        : over ? 'it left no snapshot to open' : 'from its first snapshot on';
+    }
+    return { node: h('div', { class: 'g-run-look' }, button, note, glass.shareButton('Copy watch link', 'watch-link')), show };
+  }
+
+  function sampleNode({ step, text }) {
+    return h('li', {}, h('span', { class: 'g-run-sample-step' }, `step ${glass.fmt.count(step)}`), h('pre', { dir: 'auto', class: 'g-run-sample' }, String(text ?? '')));
+  }
+
+  function samples() {
+    const list = h('ol', { class: 'g-run-samples', reversed: true, tabindex: '0', 'aria-label': 'Samples, newest first' });
+    const node = h('div', { class: 'g-run-sample-box' }, h('h3', { class: 'g-title' }, 'What it writes'),
+      h('p', { class: 'g-say' }, 'A sample from each snapshot, newest on top.'), list);
+    let shown = 0, of = null;
+    function show(state) {
+      node.hidden = !state.samples.length;
+      if (of !== state.id || shown > state.samples.length) { list.replaceChildren(); shown = 0; of = state.id; }
+      for (const sample of state.samples.slice(Math.max(shown, state.samples.length - MOST))) list.prepend(sampleNode(sample));
+      shown = state.samples.length;
+      while (list.children.length > MOST) list.lastChild.remove();
+      list.dataset.samples = shown;
+    }
+    return { node, show };
+  }
+
+  glass.component('monitor', function ({ element, props, server, watch }) {
+    const name = h('h2', { class: 'g-title', 'data-testid': 'run-name' });
+    const badge = h('span', { class: 'g-run-badge', 'data-testid': 'run-state' });
+    const say = h('p', { class: 'g-tip', role: 'status', hidden: true, 'data-testid': 'run-message' });
+    const wrong = h('p', { class: 'g-tip g-wrong', role: 'alert', hidden: true });
+    const complain = (text) => { wrong.textContent = text; wrong.hidden = !text; };
+    const steer = steering(server, complain), look = looking(), parts = [progressBar(), figures(), samples()];
+    const empty = h('p', { class: 'g-run-empty', 'data-testid': 'monitor-empty' });
+    const blank = h('div', {}, h('h2', { class: 'g-title' }, 'The run'),
+      h('p', { class: 'g-say' }, 'Its numbers, its buttons, and what it writes while it learns.'), empty);
+    const body = h('div', { class: 'g-run-body' }, h('div', { class: 'g-run-head' }, name, badge, steer.node),
+      parts[0].node, parts[1].node, say, wrong, look.node, parts[2].node);
+    const root = h('section', { class: 'g-card g-monitor', 'data-testid': 'monitor' }, body, blank);
+
+    function nothing(state) {
+      empty.replaceChildren(state.problem || (state.id ? 'Opening the run…'
+        : 'No run is being watched. While one trains, its numbers and the text it writes appear here, and you can look into it before it is done.'));
+    }
+
+    function show(state) {
+      if (!state) return;
+      body.hidden = !state.run;
+      blank.hidden = Boolean(state.run);
+      root.dataset.run = state.id || '';
+      root.dataset.state = state.run ? state.run.state : '';
+      if (!state.run) { nothing(state); return; }
+      name.replaceChildren(h('bdi', {}, state.run.name));
+      badge.textContent = WORDS[state.run.state] || String(state.run.state);
+      badge.dataset.state = state.run.state;
+      const words = sentence(state);
+      if (say.textContent !== words) say.textContent = words;  // a status that is set again is read out again
+      say.hidden = !words;
+      say.classList.toggle('g-wrong', state.run.state === 'failed');
+      steer.show(state.run);
+      look.show(state.run);
+      parts[0].show(state.run);
+      parts[1].show(state);
+      parts[2].show(state);
+    }
+
+    function asked() {
+      const id = props.value && props.value.run;
+      if (!id || id === honoured) return;
+      honoured = id;
+      glass.watchRun(String(id));
+    }
+
+    (element.querySelector('.g-mount') || element).replaceChildren(root);
+    glass.on('run', show, root);
+    watch('value', asked);
+    asked();
+  });
+})();

@@ -1,0 +1,177 @@
+/* Runs: asks the server about the watched training run and gathers its answers into one state for everybody.
+   Topics it speaks on: `run` (see empty() for the shape; points, evals and samples grow), `models`, `active`.
+   It adds glass.watchRun(id), glass.runs (connect, control, ask), glass.openTab(name) and glass.fmt (numbers as words).
+   The watched id outlives a reload in localStorage; ?run=<id> in the address goes before it. */
+(function () {
+  'use strict';
+
+  const KEPT = 'glass.run';
+  const LIVE = 330, NEARBY = 1000, IDLE = 5000, PATIENCE = 15000;  // milliseconds
+  let server = null, timer = 0, asking = false, again = false, failures = 0, remembered = false;
+  let state = empty(null);
+
+  function empty(id) {
+    return {
+      id, run: null, problem: null, cursor: 0, baselines: [], samples: [],
+      points: {step: [], loss: []}, evals: {step: [], train: [], val: [], bits_per_byte: []},
+    };
+  }
+
+  function kept() {
+    const asked = new URLSearchParams(location.search).get('run');
+    if (asked) return asked;
+    try { remembered = true; return localStorage.getItem(KEPT); } catch { return null; }
+  }
+
+  function keep(id) {
+    try { if (id) localStorage.setItem(KEPT, id); else localStorage.removeItem(KEPT); } catch { /* private window */ }
+    const here = new URL(location.href);
+    if (!here.searchParams.has('run')) return;  // otherwise a reload would go back to the run of the old link
+    if (id) here.searchParams.set('run', id); else here.searchParams.delete('run');
+    history.replaceState(history.state, '', here);
+  }
+
+  function publish() { glass.emit('run', {...state}); }
+
+  function watchRun(id) {
+    const wanted = typeof id === 'string' && id.length > 0 && id.length <= 200 ? id : null;
+    if (wanted === state.id && !state.problem) return ask();
+    state = empty(wanted);
+    remembered = false;
+    keep(wanted);
+    publish();
+    ask();
+  }
+
+  // Steps only rise within one run; a run taken up again from a checkpoint walks some of them twice, the newer count.
+  function append(target, more, key) {
+    const steps = more && Array.isArray(more[key]) ? more[key] : [];
+    if (!steps.length) return false;
+    let keepUpTo = target[key].length;
+    while (keepUpTo > 0 && target[key][keepUpTo - 1] >= steps[0]) keepUpTo--;
+    for (const name of Object.keys(target)) {
+      target[name].length = keepUpTo;
+      const values = more[name] || [];
+      for (let i = 0; i < steps.length; i++) target[name].push(values[i] ?? null);
+    }
+    return true;
+  }
+
+  function gather(reply) {
+    const before = JSON.stringify([state.run, state.problem, state.cursor]);
+    state.problem = null;
+    if (!reply.run) {
+      if (remembered && !state.run) { state = empty(null); keep(null); publish(); return; }  // of an earlier visit, gone
+      state.problem = 'This run is not here. It may have been removed, or its link was cut short: ask for the link again.';
+    } else {
+      state.run = reply.run;
+      append(state.points, reply.points, 'step');
+      append(state.evals, reply.evals, 'step');
+      for (const sample of reply.samples || []) state.samples.push(sample);
+      if (reply.baselines && reply.baselines.length) state.baselines = reply.baselines;
+      if (Number.isFinite(reply.cursor)) state.cursor = reply.cursor;
+    }
+    if (before !== JSON.stringify([state.run, state.problem, state.cursor])) publish();
+  }
+
+  function announce(topic, value) {
+    if (JSON.stringify(glass.last(topic)) !== JSON.stringify(value)) glass.emit(topic, value);
+  }
+
+  function pace() {
+    if (failures) return Math.min(10000, 500 * 2 ** failures);
+    const now = state.run && state.run.state;
+    if (now === 'running' || now === 'queued' || (state.id && !state.run && !state.problem)) return LIVE;
+    return now === 'paused' || glass.last('active') ? NEARBY : IDLE;
+  }
+
+  function later() {
+    clearTimeout(timer);
+    if (!document.hidden && server) timer = setTimeout(ask, pace());
+  }
+
+  async function ask() {
+    if (!server || document.hidden) return;
+    if (asking) { again = true; return; }
+    clearTimeout(timer);
+    asking = true;
+    const id = state.id, since = state.cursor;
+    try {
+      const late = new Promise((_, no) => setTimeout(() => no(new Error('late')), PATIENCE));
+      const reply = await Promise.race([server.pulse({session: glass.session, run: id, since}), late]);
+      if (!reply) throw new Error('no answer');
+      if (failures) { failures = 0; announce('offline', false); }
+      if (reply.ok === false) {
+        if (id === state.id) { state.problem = reply.error || 'The server could not say how this run is doing.'; publish(); }
+      } else {
+        announce('models', reply.models || []);
+        announce('active', reply.active || null);
+        if (id && id === state.id) gather(reply);  // an answer about the run watched before is dropped
+      }
+    } catch {
+      if (++failures > 1) announce('offline', true);
+    } finally {
+      asking = false;
+      if (again) { again = false; ask(); } else later();
+    }
+  }
+
+  async function control(action, ownServer) {
+    const reachable = [ownServer, server].find(s => s && typeof s.control === 'function');
+    if (!reachable || !state.id) return {ok: false, error: 'There is no run to steer. Start one, or reload the page.'};
+    const reply = await reachable.control({session: glass.session, run: state.id, action}).catch(() => null);
+    ask();
+    return reply || {ok: false, error: 'The server gave no answer. Look whether it still runs, then press the button again.'};
+  }
+
+  // ---- tabs: Gradio keeps those that do not fit in a menu that exists only while it is open ----
+  function tabButton(name) {
+    const wanted = name.toLowerCase();
+    return [...document.querySelectorAll('button[role="tab"], .overflow-dropdown button')]
+      .find(b => !b.closest('.visually-hidden') && b.textContent.toLowerCase().includes(wanted));
+  }
+
+  function openTab(name) {
+    const found = tabButton(name);
+    if (found) {
+      found.click();
+      found.scrollIntoView({inline: 'center', block: 'nearest'});
+      window.scrollTo({top: 0});
+      return true;
+    }
+    const more = document.querySelector('.overflow-menu > button');
+    if (!more) return false;
+    more.click();
+    requestAnimationFrame(() => { const late = tabButton(name); if (late) late.click(); });
+    return true;
+  }
+
+  // ---- numbers as people read them ----
+  const known = x => typeof x === 'number' && Number.isFinite(x);
+  const fmt = {
+    count: n => known(n) ? Math.round(n).toLocaleString('en-US') : '–',
+    fixed: (x, digits = 3) => known(x) ? x.toFixed(digits) : '–',
+    parameters: n => !known(n) ? '–' : n < 100000 ? fmt.count(n) : (n / 1e6).toFixed(n < 1e8 ? 2 : 0) + ' M',
+    rate: x => !known(x) ? '–' : x === 0 ? '0' : x < 1e-6 ? x.toExponential(1) : String(Number(x.toPrecision(3))),
+    ordinal(n) {
+      const ending = n % 100 > 10 && n % 100 < 14 ? 'th' : ['th', 'st', 'nd', 'rd'][n % 10] || 'th';
+      return n + ending;
+    },
+    duration(seconds) {
+      if (!known(seconds) || seconds < 0) return '–';
+      if (seconds < 100) return Math.ceil(seconds) + ' s';
+      const minutes = Math.round(seconds / 60);
+      return minutes < 60 ? minutes + ' min' : Math.floor(minutes / 60) + ' h ' + (minutes % 60) + ' min';
+    },
+  };
+
+  function connect(theServer) {
+    server = theServer;
+    ask();
+  }
+
+  document.addEventListener('visibilitychange', () => { if (!document.hidden) ask(); });
+  Object.assign(glass, {watchRun, openTab, fmt, runs: {connect, control, ask}});
+  state = empty(kept());
+  publish();
+})();
