@@ -1,0 +1,96 @@
+"""Glass GPT: `python app.py`, then open the address that it prints. This file only composes the page."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # both have to be set before Gradio is imported
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import gradio as gr
+
+from explorer import api, text
+from explorer.components import drawn, head
+from explorer.decode import decode as answer_decode
+from explorer.limits import Limits
+from explorer.server import Server, answering
+from explorer.tabs import attention, corpus, decode, train
+from explorer.theme import GlassTheme
+from explorer.watch import control as answer_control
+from explorer.watch import pulse as answer_pulse
+
+ROOT = Path(__file__).resolve().parent
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of the app."""
+    p = argparse.ArgumentParser(description="Train small GPTs on your own text and look into every head of them.")
+    p.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")), help="default 7860")
+    default_host = "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"
+    p.add_argument(
+        "--host", default=default_host, help="0.0.0.0 lets other machines in; visitors then see their own runs only"
+    )
+    p.add_argument("--runs", type=Path, default=ROOT / "runs", help="the folder that trainings are kept in")
+    return p
+
+
+def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights: Path = ROOT / "weights") -> gr.Blocks:
+    """The page, ready to launch. runs: the folder of trainings; weights: the shipped models."""
+    server = Server(runs, weights, limits or Limits())
+
+    @answering
+    def decode_(request: Any) -> dict[str, Any]:
+        return answer_decode(server, request)
+
+    @answering
+    def pulse(request: Any) -> dict[str, Any]:
+        return answer_pulse(server, request)
+
+    @answering
+    def control(request: Any) -> dict[str, Any]:
+        return answer_control(server, request)
+
+    decode_.__name__ = "decode"  # the name that the page's scripts call it by
+    opening = decode_({"session": "v" + secrets.token_hex(16), "prompt": text.PROMPT, "append": {"count": 12}})
+    with gr.Blocks(title=text.TITLE, fill_width=True, analytics_enabled=False) as demo:
+        visitor = gr.Textbox(visible="hidden", elem_id="visitor", show_label=False)
+        drawn("header", {"model": opening.get("model"), "models": server.shelf.shipped()}, [pulse, control])
+        corpus_state = corpus.state(server)
+        with gr.Tabs(selected="decode", overflow_behavior="wrap"):
+            with gr.Tab(text.CORPUS, id="corpus"):
+                corpus.build(server, visitor)
+            with gr.Tab(text.TRAIN, id="train"):
+                train.build(server, visitor, corpus_state, control)
+            with gr.Tab(text.DECODE, id="decode"):
+                decode.build(decode_, opening)
+            with gr.Tab(text.ATTENTION, id="attention"):
+                attention.build(decode_, opening)
+        api.add(server)
+    demo.queue(default_concurrency_limit=2)
+    demo.server_state = server
+    return demo
+
+
+def launch_options(limits: Limits) -> dict[str, Any]:
+    """How the page is launched, wherever it is launched."""
+    return {
+        "theme": GlassTheme(),
+        "head": head(),
+        "ssr_mode": False,
+        "run_history": False,
+        "footer_links": [],
+        "max_file_size": limits.upload_bytes,
+        "state_session_capacity": limits.visitors,
+    }
+
+
+options = parser().parse_args(None if __name__ == "__main__" else [])
+limits = Limits.for_host(options.host)
+demo = build_app(options.runs, limits)
+
+if __name__ == "__main__":
+    demo.launch(server_name=options.host, server_port=options.port, **launch_options(limits))

@@ -1,0 +1,1 @@
+"""The explorer room: the page. It imports the model and training rooms and Gradio; nobody imports it but app.py."""

@@ -1,0 +1,110 @@
+"""The named public endpoints, for the Python client, curl and MCP: the same functions as behind the tabs."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import gradio as gr
+import torch
+
+from explorer.decode import decode
+from explorer.server import Server
+from model import trace
+
+
+def add(server: Server) -> None:
+    """Register the endpoints in the Blocks that are being built."""
+
+    def models() -> list[dict[str, Any]]:
+        """The models that can be looked at without a link: ref, name, source and a line about each."""
+        return server.shelf.shipped()
+
+    def continue_text(
+        prompt: str,
+        model: str = "",
+        tokens: int = 40,
+        temperature: float = 0.8,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int = 1337,
+    ) -> dict[str, Any]:
+        """Let a model write on after a prompt.
+
+        Args:
+            prompt: the text to continue.
+            model: a ref such as shipped:tales or run:<id>; empty for the shipped model.
+            tokens: how many tokens to write, up to 1,000.
+            temperature: 0 for always the likeliest, below 1 sharper, above 1 flatter.
+            top_k: draw among the k likeliest only; 0 for all.
+            top_p: draw among the likeliest that hold this much probability.
+            seed: the same seed writes the same text.
+
+        Returns:
+            text (prompt and continuation), ids, and the model's summary.
+        """
+        settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+        reply = ask(prompt, model, settings, rows=1)
+        left = max(0, min(int(tokens), 1000))
+        while left and not reply["ended"]:
+            count = min(left, server.limits.tokens_a_call)
+            reply = ask(None, model, settings, 1, ids=reply["ids"], prompt_tokens=reply["prompt_tokens"], count=count)
+            left -= count
+        view = server.view(model or server.shelf.default())
+        return {"text": view.tokenizer.decode(reply["ids"]), "ids": reply["ids"], "model": reply["model"]}
+
+    def next_token(prompt: str, model: str = "", temperature: float = 1.0, rows: int = 20) -> dict[str, Any]:
+        """What could come after a prompt: the likeliest tokens with their probabilities.
+
+        Args:
+            prompt: the text so far.
+            model: a ref such as shipped:tales or run:<id>; empty for the shipped model.
+            temperature: for the column p; raw is the model's own probability.
+            rows: how many tokens to list; the others are summed in `tail`.
+
+        Returns:
+            rows (id, text, kind, raw, p, cut), tail, size of the vocabulary, entropy in bits.
+        """
+        found: dict[str, Any] = ask(prompt, model, {"temperature": temperature}, rows)["next"]
+        return found
+
+    def attention(prompt: str, layer: int, head: int, model: str = "") -> dict[str, Any]:
+        """One head's attention over a prompt, as exact numbers.
+
+        Args:
+            prompt: the text to read.
+            layer: counted from 0.
+            head: counted from 0.
+            model: a ref such as shipped:tales or run:<id>; empty for the shipped model.
+
+        Returns:
+            tokens (one text each) and weights: row i holds what token i pays to the tokens 0..i; each row sums to 1.
+        """
+        view = server.view(model or server.shelf.default())
+        ids = view.tokenizer.encode(prompt)[-view.model.config.context :]
+        if not 0 <= layer < view.model.config.layers or not 0 <= head < view.model.config.heads:
+            raise gr.Error(f"layers count to {view.model.config.layers - 1}, heads to {view.model.config.heads - 1}.")
+        pattern = trace(view.model, torch.tensor(ids)).patterns[layer, head]
+        return {
+            "tokens": [view.tokenizer.piece(token).text for token in ids],
+            "weights": [pattern[i, : i + 1].tolist() for i in range(len(ids))],
+        }
+
+    def ask(prompt: str | None, model: str, settings: dict[str, Any], rows: int, **more: Any) -> dict[str, Any]:
+        count = more.pop("count", 0)
+        request = {
+            "session": "v" + secrets.token_hex(16),
+            "model": model or None,
+            "prompt": prompt,
+            "append": {"count": count},
+            "settings": settings,
+            "rows": rows,
+            **more,
+        }
+        try:
+            return decode(server, request)
+        except ValueError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    for function in (models, continue_text, next_token, attention):
+        gr.api(function, api_name=function.__name__, concurrency_limit=2)

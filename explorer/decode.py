@@ -1,0 +1,193 @@
+"""Decoding for the page and the API: a request in, tokens, attention rows and the next distribution out.
+
+The page holds the text and sends its ids with each request; the server only keeps what it computed for them. So Back, a
+reload or a second tab need no state here, and the same request gets the same answer.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from explorer.packing import pack_exact, pack_maps, pack_next, pack_piece
+from explorer.server import Server
+from explorer.shelf import View
+from model import Tokenizer
+from model.decoding import Decoder
+from model.sampling import Settings, distribution, draw, uniform
+
+
+class RequestError(ValueError):
+    """A request that makes no sense; the message names the part that is wrong."""
+
+
+@dataclass(frozen=True)
+class Append:
+    """What to write: the token `choose`, or `count` drawn ones."""
+
+    count: int = 0
+    choose: int | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """A decoding request, checked. Either prompt or ids is given."""
+
+    prompt: str | None
+    ids: list[int]
+    prompt_tokens: int
+    append: Append
+    settings: Settings
+    head: tuple[int, int]
+    have_maps: int
+    have_exact: int
+    rows: int
+
+
+def decode(server: Server, raw: Any) -> dict[str, Any]:
+    """Answer one request of the page (docs/page-protocol.md). Raises ValueError with a sentence."""
+    if not isinstance(raw, dict):
+        raise RequestError("The request is not an object: reload the page.")
+    visitor = server.visitors.get(raw.get("session"))
+    view = server.view(raw.get("model") or server.shelf.default(), fresh=raw.get("prompt") is not None)
+    request = parse(raw, server, view)
+    with server.decoding, visitor.lock:
+        return answer(visitor.decoder(view), view, request, server)
+
+
+def answer(decoder: Decoder, view: View, request: Request, server: Server) -> dict[str, Any]:
+    """Read, write and pack. The decoder must be this view's and used by nobody else meanwhile."""
+    tokenizer, context = view.tokenizer, view.model.config.context
+    ids, prompt_tokens, unknown, notice = request.ids, request.prompt_tokens, list[str](), None
+    if request.prompt is not None:
+        ids, unknown, notice = read_prompt(request.prompt, tokenizer, context)
+        prompt_tokens = len(ids)
+    before = max(0, len(ids) - context)
+    ids, ended = write(decoder, list(ids), request, tokenizer, server.limits.text_tokens)
+    logits = decoder.read(ids)
+    start = decoder.start
+    kept = start == before  # else the window has slid and every row is new
+    first = start + len(decoder.window)
+    maps_from = min(first, start + request.have_maps) if kept else start
+    exact_from = min(first, start + request.have_exact) if kept else start
+    dist = distribution(logits, request.settings, torch.tensor(ids))
+    drawn = draw(dist, uniform(request.settings.seed, len(ids)))
+    layer, head = request.head
+    return {
+        "model": view.summary(),
+        "ids": ids,
+        "pieces": [pack_piece(tokenizer, token) for token in ids],
+        "prompt_tokens": prompt_tokens,
+        "ended": ended,
+        "notice": notice,
+        "unknown": unknown,
+        "maps": pack_maps(decoder.patterns, start, maps_from),
+        "exact": pack_exact(decoder.patterns, layer, head, start, exact_from),
+        "next": pack_next(dist, drawn, tokenizer, len(ids), request.rows),
+    }
+
+
+def read_prompt(prompt: str, tokenizer: Tokenizer, context: int) -> tuple[list[int], list[str], str | None]:
+    """A prompt's ids, what of it the vocabulary lacks, and a sentence where something is to be said."""
+    encoding = tokenizer.encode_known(prompt)
+    ids, unknown = list(encoding.ids), list(dict.fromkeys(part.text for part in encoding.unknown))
+    said = []
+    if unknown:
+        kind = "words" if tokenizer.kind == "word" else "characters"
+        said.append(f"This model has never seen the {kind} struck out above, so they were left out of its prompt.")
+    if not ids:
+        ids = [tokenizer.opening]
+        said.append("Without a prompt the text begins as the model's own texts do.")
+    if len(ids) > context:
+        said.append(f"The prompt is {len(ids):,} tokens long; this model sees the last {context} of a text.")
+    return ids, unknown, " ".join(said) or None
+
+
+def write(
+    decoder: Decoder, ids: list[int], request: Request, tokenizer: Tokenizer, longest: int
+) -> tuple[list[int], bool]:
+    """The text with what was asked for appended, and whether it has come to its end-of-text."""
+    end = tokenizer.end_of_text
+    if request.append.choose is not None:
+        ids.append(request.append.choose)
+    for _ in range(request.append.count):
+        if len(ids) >= longest or (end is not None and ids[-1] == end and len(ids) > request.prompt_tokens):
+            break
+        dist = distribution(decoder.read(ids), request.settings, torch.tensor(ids))
+        ids.append(draw(dist, uniform(request.settings.seed, len(ids))).token)
+    if len(ids) > longest:
+        raise RequestError(
+            f"The text has {len(ids):,} tokens and {longest:,} are the most: begin a new one with a prompt."
+        )
+    written = len(ids) > request.prompt_tokens or request.append.count > 0
+    return ids, len(ids) >= longest or (end is not None and ids[-1] == end and written)
+
+
+def parse(raw: dict[str, Any], server: Server, view: View) -> Request:
+    """Check every part of a request, which anybody can send. Raises RequestError or SettingsError."""
+    limits, config = server.limits, view.model.config
+    prompt = raw.get("prompt")
+    if prompt is not None:
+        if not isinstance(prompt, str):
+            raise RequestError("The prompt is not a text.")
+        if len(prompt) > limits.prompt_characters:
+            raise RequestError(
+                f"The prompt has {len(prompt):,} characters and {limits.prompt_characters:,} are the most: shorten it; "
+                f"this model sees its last {config.context} tokens anyway."
+            )
+        prompt = prompt.replace("\r\n", "\n")
+    ids = _ids(raw.get("ids"), config.vocab_size, limits.text_tokens) if prompt is None else []
+    append = raw.get("append") or {}
+    choose = append.get("choose") if isinstance(append, dict) else None
+    head, have = raw.get("head") or [0, 0], raw.get("have") or {}
+    if not isinstance(head, list | tuple) or len(head) != 2 or not isinstance(have, dict):
+        raise RequestError("The request names no head: reload the page.")
+    return Request(
+        prompt=prompt,
+        ids=ids,
+        prompt_tokens=_whole(raw.get("prompt_tokens", 0), "prompt_tokens", 0, limits.text_tokens),
+        append=Append(
+            count=_whole(append.get("count", 0), "count", 0, limits.tokens_a_call) if isinstance(append, dict) else 0,
+            choose=None if choose is None else _whole(choose, "the chosen token", 0, config.vocab_size - 1),
+        ),
+        settings=_settings(raw.get("settings") or {}),
+        head=(
+            _whole(head[0], "the layer", 0, config.layers - 1),
+            _whole(head[1], "the head", 0, config.heads - 1),
+        ),
+        have_maps=_whole(have.get("maps", 0), "have.maps", 0, limits.text_tokens),
+        have_exact=_whole(have.get("exact", 0), "have.exact", 0, limits.text_tokens),
+        rows=_whole(raw.get("rows", 12), "rows", 1, limits.rows),
+    )
+
+
+def _ids(value: Any, vocabulary: int, longest: int) -> list[int]:
+    if not isinstance(value, list) or not value:
+        raise RequestError("The request has neither a prompt nor a text: reload the page.")
+    if len(value) > longest:
+        raise RequestError(f"The text has {len(value):,} tokens and {longest:,} are the most: begin a new one.")
+    return [_whole(token, "a token", 0, vocabulary - 1) for token in value]
+
+
+def _whole(value: Any, name: str, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or int(value) != value:
+        raise RequestError(f"{name} is {str(value)[:40]!r} and has to be a whole number.")
+    if not low <= value <= high:
+        raise RequestError(f"{name} is {int(value)} and has to be from {low} to {high}.")
+    return int(value)
+
+
+def _settings(values: Any) -> Settings:
+    if not isinstance(values, dict):
+        raise RequestError("The settings are not an object: reload the page.")
+    known = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0, "seed": 1337}
+    chosen: dict[str, Any] = {}
+    for name, default in known.items():
+        value = values.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise RequestError(f"{name} is {str(value)[:40]!r} and has to be a number.")
+        chosen[name] = int(value) if isinstance(default, int) else float(value)
+    return Settings(**chosen)

@@ -1,0 +1,49 @@
+"""Every limit of the server in one place, so that a public one can be run without fear."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one visitor, and all of them together, may use. `shared` limits hold on a server that strangers reach."""
+
+    shared: bool = False
+    """Strangers can reach this server: visitors see their own runs only."""
+    upload_bytes: int = 50 * 1024 * 1024
+    """Largest file or paste."""
+    visitors: int = 300
+    """Visitors remembered; the one unseen for longest goes first. Its runs stay on disk."""
+    decoders: int = 2
+    """Models that one visitor decodes with at a time; each holds its keys, values and attention rows."""
+    opened_models: int = 8
+    """Models kept in memory for all visitors together."""
+    prompt_characters: int = 20_000
+    """Longest prompt."""
+    text_tokens: int = 20_000
+    """Longest text, prompt and continuation together."""
+    tokens_a_call: int = 64
+    """Most tokens written in one call of the page, so that a long continuation can be watched and stopped."""
+    rows: int = 500
+    """Most rows of a distribution sent at once; the rest is summed up in one."""
+    map_cells: int = 6_000_000
+    """Most attention weights sent at once (one byte each)."""
+    decoding_at_once: int = 2
+    """Decoding calls computed at the same moment; others wait."""
+    trainings_a_visitor: int = 3
+    """Trainings that one visitor may have running or waiting."""
+    trainings_queued: int = 30
+    """Trainings that may wait in all."""
+    parameters: int = 200_000_000
+    """Largest model that may be trained from the page."""
+    steps: int = 200_000
+    """Longest training that may be started from the page."""
+
+    @classmethod
+    def for_host(cls, host: str) -> Limits:
+        """Limits for a server that listens on `host`: shared unless it is this machine's own loopback address."""
+        loopback = host in ("127.0.0.1", "localhost", "::1")
+        shared = bool(os.environ.get("SPACE_ID")) or not loopback
+        return cls(shared=shared, parameters=20_000_000 if shared else cls.parameters)

@@ -1,0 +1,90 @@
+"""What one process of the app holds: limits, visitors, models and trainings. Made by app.py, passed to the tabs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from explorer.jobs import Jobs
+from explorer.limits import Limits
+from explorer.session import Visitors
+from explorer.shelf import Shelf, View
+from model import CheckpointError
+from training.threads import cores
+
+_log = logging.getLogger(__name__)
+Reply = dict[str, Any]
+
+
+class Server:
+    """The state behind the page. Everything in it may be used from several threads."""
+
+    def __init__(self, runs: Path, weights: Path, limits: Limits) -> None:
+        self.limits = limits
+        self.visitors = Visitors(limits.visitors, limits.decoders)
+        self.shelf = Shelf(weights, limits.opened_models)
+        self.jobs = Jobs(runs, limits, at_once=max(1, cores() // 2))
+        self.decoding = threading.BoundedSemaphore(limits.decoding_at_once)
+
+    def view(self, ref: object, fresh: bool = False) -> View:
+        """The model that a ref names, at its newest state. Raises ValueError with a sentence.
+
+        fresh: for a run in training, take a snapshot of this moment and not of its last measurement.
+        """
+        if not isinstance(ref, str) or len(ref) > 200:
+            raise CheckpointError("There is no such model: choose one under Models.")
+        kind, _, name = ref.partition(":")
+        if kind == "shipped":
+            return self.shelf.open_shipped(name)
+        if kind != "run":
+            raise CheckpointError("There is no such model: choose one under Models.")
+        run = self.jobs.find(name)
+        if run.trainer is not None:
+            snapshot = run.trainer.fresh_snapshot() if fresh else run.trainer.snapshot
+            if run.trainer.over and (best := run.folder.newest_checkpoint()) is not None:
+                return self.shelf.open_run(name, best)
+            if snapshot is not None:
+                return self.shelf.open_snapshot(run.trainer, run.info.name, snapshot)
+            raise CheckpointError(
+                f"{run.info.name} has not begun yet: wait for its first step, or look at another model."
+            )
+        checkpoint = run.folder.newest_checkpoint()
+        if checkpoint is None:
+            raise CheckpointError(
+                f"{run.info.name} ended before its first checkpoint: train it again, or choose another."
+            )
+        return self.shelf.open_run(name, checkpoint)
+
+    def models(self, owner: str) -> list[dict[str, Any]]:
+        """What a visitor can look at: the shipped models, then the runs that have weights, newest first."""
+        found = self.shelf.shipped()
+        for info in self.jobs.listed(owner):
+            if self.jobs.has_weights(info.id):
+                characters = info.corpus.get("characters")
+                text = f"{info.corpus.get('name', 'a text')}, {characters:,} characters" if characters else ""
+                found.append({"ref": f"run:{info.id}", "name": info.name, "source": "run", "detail": text})
+        return found
+
+
+def answering(function: Callable[..., Reply]) -> Callable[..., Reply]:
+    """For functions that the page calls: whatever goes wrong becomes {ok: false, error: a sentence}."""
+
+    @wraps(function)
+    def answer(*args: Any) -> Reply:
+        try:
+            return {"ok": True, **function(*args)}
+        except ValueError as error:
+            text = str(error)
+            return {"ok": False, "error": text[:1].upper() + text[1:]}
+        except Exception:
+            _log.exception("%s failed", function.__name__)
+            return {
+                "ok": False,
+                "error": "Something broke on the server. Its log has the details; reload the page to go on.",
+            }
+
+    return answer

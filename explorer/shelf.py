@@ -1,0 +1,175 @@
+"""The models that can be looked at: those shipped in weights/, and the runs, at their newest snapshot or checkpoint."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model import GPT, CheckpointError, GPTConfig, Tokenizer, open_checkpoint
+from model.checkpoint import INDEX, read_index
+from training.trainer import Snapshot, Trainer
+
+_WORDS = {"char": "characters", "word": "words"}
+
+
+@dataclass(frozen=True)
+class View:
+    """A model to look at, which never changes: weights at one step, with their tokenizer and figures.
+
+    ref: what the page calls it, `shipped:<folder>` or `run:<id>`; the same ref gives a newer View as a run goes on.
+    """
+
+    ref: str
+    name: str
+    source: str
+    model: GPT
+    tokenizer: Tokenizer
+    step: int
+    loss: float | None
+    loss_kind: str
+    bits_per_byte: float | None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Tells one state of a model from another."""
+        return self.ref, self.step
+
+    def summary(self) -> dict[str, Any]:
+        """What the page's header says of this model."""
+        config = self.model.config
+        return {
+            "ref": self.ref,
+            "name": self.name,
+            "source": self.source,
+            "layers": config.layers,
+            "heads": config.heads,
+            "width": config.width,
+            "context": config.context,
+            "vocab_size": config.vocab_size,
+            "vocab_word": _WORDS.get(self.tokenizer.kind, "tokens"),
+            "parameters": config.parameters(),
+            "step": self.step,
+            "loss": self.loss,
+            "loss_kind": self.loss_kind,
+            "bits_per_byte": self.bits_per_byte,
+        }
+
+
+class Shelf:
+    """Opens models by ref and keeps the ones used last."""
+
+    def __init__(self, weights: Path, capacity: int) -> None:
+        self._weights = weights
+        self._capacity = capacity
+        self._views: OrderedDict[tuple[str, str], View] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def shipped(self) -> list[dict[str, Any]]:
+        """The shipped models: ref, name, source and a line about each, in the order of their folders."""
+        found = []
+        for folder in sorted(self._weights.iterdir()) if self._weights.is_dir() else []:
+            if not (folder / INDEX).exists():
+                continue
+            try:
+                index = read_index(folder)
+            except CheckpointError:
+                continue  # a damaged one is not offered; opening it by its ref says what is wrong
+            config = GPTConfig.from_dict(index["config"])
+            name = index["meta"].get("name", folder.name)
+            found.append({"ref": f"shipped:{folder.name}", "name": name, "source": "shipped", "detail": shape(config)})
+        return found
+
+    def default(self) -> str:
+        """The ref of the model that the page opens on. Raises CheckpointError when none is shipped."""
+        shipped = self.shipped()
+        if not shipped:
+            raise CheckpointError(
+                f"no model is shipped in {self._weights}: get the whole repository, weights/ included."
+            )
+        return str(shipped[0]["ref"])
+
+    def open_shipped(self, name: str) -> View:
+        """A shipped model. Raises CheckpointError."""
+        if Path(name).name != name or not (self._weights / name / INDEX).exists():
+            raise CheckpointError(f"there is no shipped model called {name[:60]!r}: choose one under Models.")
+        return self._open(f"shipped:{name}", self._weights / name, "shipped")
+
+    def open_run(self, run_id: str, checkpoint: Path) -> View:
+        """A run's checkpoint from disk. Raises CheckpointError."""
+        return self._open(f"run:{run_id}", checkpoint, "run")
+
+    def open_snapshot(self, trainer: Trainer, name: str, snapshot: Snapshot) -> View:
+        """A run's snapshot from memory, as training goes on."""
+        ref = f"run:{trainer.folder.id}"
+
+        def build() -> View:
+            model = GPT(trainer.config)
+            model.load_state_dict(snapshot.state)
+            validated = snapshot.val_loss is not None
+            return View(
+                ref=ref,
+                name=name,
+                source="run",
+                model=model.eval().requires_grad_(False),
+                tokenizer=trainer.tokenizer,
+                step=snapshot.step,
+                loss=snapshot.val_loss if validated else snapshot.loss,
+                loss_kind="validation" if validated else "training",
+                bits_per_byte=snapshot.bits_per_byte,
+            )
+
+        return self._kept((ref, f"step {snapshot.step} {validity(snapshot)}"), build)
+
+    def _open(self, ref: str, folder: Path, source: str) -> View:
+        def build() -> View:
+            checkpoint = open_checkpoint(folder)
+            if checkpoint.tokenizer is None:
+                raise CheckpointError(f"{folder.name} has no tokenizer.json, so its tokens cannot be shown as text.")
+            meta = checkpoint.meta
+            validated = meta.get("val_loss") is not None
+            return View(
+                ref=ref,
+                name=str(meta.get("name", folder.name)),
+                source=source,
+                model=checkpoint.model.requires_grad_(False),
+                tokenizer=checkpoint.tokenizer,
+                step=int(meta.get("step", 0)),
+                loss=meta.get("val_loss") if validated else meta.get("loss"),
+                loss_kind="validation" if validated else "training",
+                bits_per_byte=meta.get("bits_per_byte"),
+            )
+
+        weights = read_index(folder).get("weights", "")
+        return self._kept((ref, str(weights)), build)
+
+    def _kept(self, key: tuple[str, str], build: Any) -> View:
+        with self._lock:
+            if key in self._views:
+                self._views.move_to_end(key)
+                return self._views[key]
+        view: View = build()  # outside the lock: opening a large model must not hold up the others
+        with self._lock:
+            self._views[key] = view
+            while len(self._views) > self._capacity:
+                self._views.popitem(last=False)
+        return view
+
+
+def validity(snapshot: Snapshot) -> str:
+    """Tells a measured snapshot of a step from an unmeasured one, so that the figures appear once they are known."""
+    return "measured" if snapshot.val_loss is not None else "unmeasured"
+
+
+def shape(config: GPTConfig) -> str:
+    """`4 layers x 4 heads, 0.82 M parameters`."""
+    return f"{config.layers} layers × {config.heads} heads, {millions(config.parameters())} parameters"
+
+
+def millions(count: int) -> str:
+    """A number of parameters as people say it: 28,527 or 0.82 M or 124 M."""
+    if count < 100_000:
+        return f"{count:,}"
+    return f"{count / 1e6:.2f} M" if count < 10_000_000 else f"{count / 1e6:,.0f} M"

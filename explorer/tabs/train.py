@@ -1,0 +1,232 @@
+"""Train: choose a recipe, press the button, watch the loss fall."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from explorer import corpora, text
+from explorer.components import drawn, onward
+from explorer.jobs import Run
+from explorer.server import Server, answering
+from explorer.session import Visitor
+from explorer.shelf import millions
+from model import ConfigError, GPTConfig
+from training.config import Recipe, TrainConfig
+from training.data import build_tokenizer, prepare
+from training.presets import DEFAULT, PRESETS
+from training.runs import RunFolder, new_run_id
+from training.trainer import Trainer
+
+_log = logging.getLogger(__name__)
+_OURS = "(_, ...rest) => [glass.session, ...rest]"
+_SHAPE_FIELDS = ("layers", "heads", "width", "context", "dropout", "positions", "activation")
+_TRAIN_FIELDS = (
+    "steps",
+    "batch_size",
+    "learning_rate",
+    "warmup_steps",
+    "weight_decay",
+    "grad_clip",
+    "val_fraction",
+    "seed",
+)
+FIELDS = ("tokenizer", "vocab_size", *_SHAPE_FIELDS, *_TRAIN_FIELDS)
+"""The settings that the page offers; the command line has the others too."""
+
+
+@dataclass(frozen=True)
+class TrainTab:
+    """The components that others refer to."""
+
+    monitor: gr.HTML
+
+
+def build(server: Server, visitor: gr.Textbox, corpus: Callable[..., Any], control: Callable[..., Any]) -> TrainTab:
+    """The tab's contents. corpus: the server function that says which text there is; control steers a run."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320), gr.Column(elem_classes="g-card"):
+            gr.Markdown(text.RECIPE)
+            drawn("source", functions=[corpus])
+            preset = gr.Radio(
+                [(item.title, name) for name, item in PRESETS.items()], value=DEFAULT, label=text.PRESET,
+                elem_id="preset",
+            )  # fmt: skip
+            settings = _settings()
+            estimate = gr.Markdown(foretell(DEFAULT, *_values(DEFAULT)), elem_id="estimate")
+            name = gr.Textbox(label=text.NAME, placeholder="named after its text", max_lines=1, elem_id="run-name")
+            go = gr.Button(text.START, variant="primary", elem_id="train", elem_classes="g-wide")
+            notice = drawn("notice", elem_id="train-notice")
+        with gr.Column(scale=8, min_width=320):
+            drawn("loss")
+            monitor = drawn("monitor", functions=[control], elem_id="monitor")
+            onward(text.TO_DECODE, "Decode")
+    boxes = [settings[field] for field in FIELDS]
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+    preset.input(chosen, [preset], [*boxes, estimate], **quiet)
+    for field in FIELDS:
+        settings[field].change(foretell, [preset, *boxes], [estimate], trigger_mode="always_last", **quiet)
+    settings["tokenizer"].change(
+        lambda kind: gr.update(visible=kind == "bpe"), [settings["tokenizer"]], [settings["vocab_size"]], **quiet
+    )
+    go.click(
+        Start(server),
+        [visitor, preset, name, *boxes],
+        [monitor, notice],
+        api_visibility="private",
+        js=_OURS,
+        show_progress="minimal",
+        show_progress_on=notice,
+        concurrency_limit=2,
+    )
+    return TrainTab(monitor)
+
+
+def _settings() -> dict[str, Any]:
+    """A box for each of FIELDS, with the sentence that stands at the field in the code, at the default recipe."""
+    value = dict(zip(FIELDS, _values(DEFAULT), strict=True))
+    about = {f.name: f.metadata["help"] for cls in (GPTConfig, TrainConfig) for f in dataclasses.fields(cls)}
+    box: dict[str, Any] = {}
+
+    def slider(field: str, low: float, high: float, step: float, label: str) -> None:
+        box[field] = gr.Slider(
+            low, high, value=value[field], step=step, label=label, info=about[field], elem_id=f"set-{field}",
+            buttons=[],
+        )  # fmt: skip
+
+    box["tokenizer"] = gr.Radio(
+        list(text.TOKENIZERS), value=value["tokenizer"], label=text.TOKENIZER, elem_id="tokenizer"
+    )
+    box["vocab_size"] = gr.Slider(
+        257, 8192, value=512, step=1, label=text.VOCABULARY, info=text.VOCABULARY_HINT, visible=False,
+        elem_id="set-vocab_size", buttons=[],
+    )  # fmt: skip
+    slider("steps", 10, 20_000, 10, "Steps")
+    with gr.Accordion("Shape of the model", open=False):
+        slider("layers", 1, 12, 1, "Layers")
+        slider("heads", 1, 12, 1, "Heads")
+        slider("width", 8, 768, 4, "Width")
+        slider("context", 2, 256, 1, "Context")
+        slider("dropout", 0, 0.5, 0.05, "Dropout")
+        box["positions"] = gr.Radio(
+            ["learned", "rotary"], value=value["positions"], label="Positions", info=about["positions"]
+        )
+        box["activation"] = gr.Radio(
+            ["gelu", "gelu_tanh", "relu"], value=value["activation"], label="Neurons", info=about["activation"]
+        )
+    with gr.Accordion("How it is trained", open=False):
+        slider("batch_size", 1, 256, 1, "Batch")
+        box["learning_rate"] = gr.Number(
+            value["learning_rate"], label="Learning rate", info=about["learning_rate"], minimum=0, step=0.0001,
+            elem_id="set-learning_rate",
+        )  # fmt: skip
+        slider("warmup_steps", 0, 1000, 10, "Warm-up")
+        slider("weight_decay", 0, 1, 0.01, "Weight decay")
+        slider("grad_clip", 0, 10, 0.1, "Gradient limit")
+        slider("val_fraction", 0, 0.5, 0.01, "Held out")
+        box["seed"] = gr.Number(value["seed"], label="Seed", info=about["seed"], precision=0, minimum=0)
+    return box
+
+
+def _values(preset: str) -> list[Any]:
+    """The preset's value of each of FIELDS."""
+    recipe = PRESETS[preset].recipe
+    config = recipe.model_config(recipe.vocab_size)
+    return [
+        recipe.tokenizer,
+        recipe.vocab_size,
+        *(getattr(config, field) for field in _SHAPE_FIELDS),
+        *(getattr(recipe.train, field) for field in _TRAIN_FIELDS),
+    ]
+
+
+def chosen(preset: str) -> list[Any]:
+    """A recipe was chosen: its values for every box, and what they come to."""
+    values = _values(preset)
+    return [*values, foretell(preset, *values)]
+
+
+def recipe_of(preset: str, values: tuple[Any, ...]) -> Recipe:
+    """The recipe that the boxes describe. Raises ConfigError naming the box and a value that works."""
+    changes = dict(zip(FIELDS, values, strict=True))
+    missing = [field for field, value in changes.items() if value is None]
+    if missing:
+        raise ConfigError(f"{missing[0].replace('_', ' ')} is empty: enter a number, or choose the recipe again.")
+    whole = {field for field in FIELDS if isinstance(_values(preset)[FIELDS.index(field)], int)}
+    changes = {field: int(value) if field in whole else value for field, value in changes.items()}
+    if PRESETS[preset].recipe.tokenizer != "bpe" and changes["tokenizer"] != "bpe":
+        changes.pop("vocab_size")
+    return PRESETS[preset].recipe.with_changes(changes)
+
+
+def foretell(preset: str, *values: Any) -> str:
+    """What the settings come to, before anything starts; or what is wrong with them."""
+    try:
+        recipe = recipe_of(preset, values)
+    except ValueError as error:
+        return f"**Cannot be trained:** {error}"
+    train = recipe.train
+    body = recipe.model_config(1).parameters() - recipe.model_config(1).width
+    seen = train.steps * train.batch_size * recipe.model_config(1).context
+    return (
+        f"{PRESETS[preset].sentence} {millions(body)} parameters besides the vocabulary; "
+        f"it will read {seen:,} tokens in {train.steps:,} steps."
+    )
+
+
+class Start:
+    """The handler of the Train button."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.__name__ = "start"
+
+    def __call__(self, token: str, preset: str, name: str, *values: Any) -> tuple[Any, dict[str, Any]]:
+        @answering
+        def begin() -> dict[str, Any]:
+            run = start(self._server, self._server.visitors.get(token), preset, name, values)
+            return {"run": run.info.id, "text": ""}
+
+        reply = begin()
+        if not reply["ok"]:
+            return gr.skip(), {"text": reply["error"], "kind": "error"}
+        return {"run": reply["run"]}, {"text": "", "kind": ""}
+
+
+def start(server: Server, visitor: Visitor, preset: str, name: str, values: tuple[Any, ...]) -> Run:
+    """Check everything, make the run's folder, queue the training. Raises ValueError; then nothing is left behind."""
+    if visitor.corpus is None:
+        visitor.take_corpus(corpora.take(corpora.DEFAULT))
+    corpus = visitor.corpus
+    if corpus is None:
+        raise ConfigError(text.NO_TEXT)
+    if preset not in PRESETS:
+        raise ConfigError(f"There is no recipe called {preset!r}: choose one of {', '.join(PRESETS)}.")
+    recipe = recipe_of(preset, values)
+    limits = server.limits
+    if recipe.train.steps > limits.steps:
+        raise ConfigError(f"steps is {recipe.train.steps:,}; this server trains up to {limits.steps:,}.")
+    tokenizer = visitor.tokenizer(
+        recipe.tokenizer, recipe.vocab_size, lambda: build_tokenizer(recipe.tokenizer, corpus.text, recipe.vocab_size)
+    )
+    config = recipe.model_config(tokenizer.vocab_size)
+    if config.parameters() > limits.parameters:
+        raise ConfigError(
+            f"This model has {millions(config.parameters())} parameters and this server trains up to "
+            f"{millions(limits.parameters)}: choose fewer layers, a smaller width or a smaller vocabulary."
+        )
+    data = prepare(corpus.text, tokenizer, config.context, recipe.train.val_fraction)
+    called = name.strip()[:80] or f"{corpus.name.rsplit('.', 1)[0]} {PRESETS[preset].title.lower()}"
+    about = {"name": corpus.name, "source": corpus.source, "characters": len(corpus.text), "notes": list(corpus.notes)}
+    owner = visitor.owner if limits.shared else None
+    folder = RunFolder.create(server.jobs.root / new_run_id(called), called, recipe, about, owner)
+    try:
+        return server.jobs.submit(Trainer(folder, recipe, tokenizer, data))
+    except ValueError:
+        folder.delete()
+        raise

@@ -1,0 +1,41 @@
+"""The sentences that a visitor reads on the page, as far as Python puts them there."""
+
+TITLE = "Glass GPT"
+CORPUS = "1 Corpus"
+TRAIN = "2 Train"
+DECODE = "3 Decode"
+ATTENTION = "4 Attention"
+
+UPLOAD = (
+    "### Your text\nUpload a file, paste something, or take a text that comes with the app. It stays on this machine."
+)
+UPLOAD_SHARED = (
+    "### Your text\nUpload a file, paste something, or take a text that comes with the app. "
+    "This server keeps it only while your page is open; what it learnt stays in your run."
+)
+FILE = "A file: .txt, .md, .csv or .jsonl"
+COLUMN = "Which column holds the text?"
+KEEP_GOOD = "Skip the lines that are broken"
+PASTE = "Or paste a text"
+PASTE_HINT = "Once upon a time…"
+USE_PASTE = "Use this text"
+EXAMPLE = "Or take one of these"
+EXAMPLE_HUB = "from the Hugging Face Hub"
+TO_TRAIN = "Next: train on it"
+
+RECIPE = "### What to train\nChoose a recipe and press Train. Every setting can be changed under it."
+PRESET = "Recipe"
+NAME = "Name of the run"
+TOKENIZER = "The text is cut into"
+VOCABULARY = "Vocabulary"
+VOCABULARY_HINT = "Entries of the byte-pair vocabulary that is learnt from your text."
+TOKENIZERS = (("characters", "char"), ("words", "word"), ("own BPE", "bpe"), ("GPT-2's tokens", "gpt2"))
+START = "Train"
+TO_DECODE = "Next: let it write"
+TO_ATTENTION = "Next: look at its attention"
+TO_CORPUS = "Begin again with a text of your own"
+
+PROMPT = "Once upon a time"
+NO_TEXT = "There is no text to train on yet: upload one under Corpus, or take the tales that come with the app."
+EXAMPLE_MISSING = "This text is not in assets/corpora: get the whole repository, assets included."
+BROKEN = "Something broke on the server. Its log has the details; nothing that you entered is lost."

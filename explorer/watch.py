@@ -1,0 +1,128 @@
+"""What the page asks a few times a second while something trains: how the watched run is doing, and what else is."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from explorer.jobs import Run
+from explorer.packing import pack_curve
+from explorer.server import Server
+from training.events import Evaluated, Failed, Finished, Sampled, Stepped
+
+_MOST_POINTS = 8_000
+_PACE_OVER = 40  # steps
+
+
+def pulse(server: Server, raw: Any) -> dict[str, Any]:
+    """Models, the active training, and what happened in one run after event `since`. Raises ValueError."""
+    request = raw if isinstance(raw, dict) else {}
+    visitor = server.visitors.get(request.get("session"))
+    active = server.jobs.active(visitor.owner)
+    reply: dict[str, Any] = {
+        "models": server.models(visitor.owner),
+        "active": None if active is None else brief(active),
+        "run": None,
+    }
+    if request.get("run"):
+        run = server.jobs.find(request["run"])
+        since = request.get("since")
+        since = since if isinstance(since, int) and not isinstance(since, bool) and since >= 0 else 0
+        reply |= history(run, since)
+        reply["run"] = describe(server, run, visitor.owner)
+    return reply
+
+
+def control(server: Server, raw: Any) -> dict[str, Any]:
+    """Pause, resume or stop a run. Raises ValueError."""
+    request = raw if isinstance(raw, dict) else {}
+    visitor = server.visitors.get(request.get("session"))
+    server.jobs.control(request.get("run"), request.get("action"), visitor.owner)
+    return {}
+
+
+def brief(run: Run) -> dict[str, Any]:
+    """A training in one line of the header."""
+    now = progress(run)
+    return {
+        "name": run.info.name,
+        "run": run.info.id,
+        "state": run.state,
+        "step": now["step"],
+        "steps": now["steps"],
+        "seconds_left": now["seconds_left"],
+    }
+
+
+def describe(server: Server, run: Run, owner: str) -> dict[str, Any]:
+    """All figures of a run at this moment."""
+    snapshot = run.trainer.snapshot if run.trainer is not None else None
+    has_weights = snapshot is not None or run.folder.newest_checkpoint() is not None
+    return {
+        "id": run.info.id,
+        "name": run.info.name,
+        "mine": server.jobs.owns(run, owner),
+        "state": run.state,
+        "queue_position": server.jobs.queue_position(run),
+        "message": message(run),
+        "snapshot_step": (snapshot.step if snapshot is not None else progress(run)["step"]) if has_weights else None,
+        "ref": f"run:{run.info.id}",
+        "link": f"?run={run.info.id}",
+        "corpus": run.info.corpus.get("name"),
+        **progress(run),
+    }
+
+
+def progress(run: Run) -> dict[str, Any]:
+    """Step, pace and time left, from the last steps of the log."""
+    steps = run.info.recipe.train.steps
+    recent = [event for event in run.log.tail(2 * _PACE_OVER) if isinstance(event, Stepped)][-_PACE_OVER:]
+    last = recent[-1] if recent else None
+    pace = None
+    if len(recent) > 1 and recent[-1].wall_s > recent[0].wall_s:
+        pace = (recent[-1].step - recent[0].step) / (recent[-1].wall_s - recent[0].wall_s)
+    going = run.state in ("running", "paused")
+    return {
+        "step": last.step if last else 0,
+        "steps": steps,
+        "seconds_left": (steps - last.step) / pace if going and last and pace else None,
+        "tokens_per_s": statistics.median(event.tokens_per_s for event in recent) if recent else None,
+        "learning_rate": last.lr if last else None,
+        "grad_norm": last.grad_norm if last else None,
+    }
+
+
+def message(run: Run) -> str | None:
+    """A sentence about how a run stands or ended, where there is one to say."""
+    last = next(iter(run.log.tail(1)), None)
+    if isinstance(last, Failed):
+        return last.message
+    if isinstance(last, Finished) and last.reason == "target":
+        return f"The validation loss reached its target after {last.step:,} steps."
+    if run.state == "interrupted":
+        return (
+            "The program ended before this training did. Its last checkpoint can be looked into; train again to go on."
+        )
+    if run.state == "running" and last is None:
+        return "Preparing the text and the model."
+    return None
+
+
+def history(run: Run, since: int) -> dict[str, Any]:
+    """What happened from event `since` on, by kind, for the chart and the samples; and the cursor for the next call."""
+    events, cursor = run.log.since(since)
+    steps = [event for event in events if isinstance(event, Stepped)]
+    steps = steps[:: max(1, -(-len(steps) // _MOST_POINTS))]
+    evals = [event for event in events if isinstance(event, Evaluated)]
+    return {
+        "cursor": cursor,
+        "points": {"step": [e.step for e in steps], "loss": pack_curve([e.loss for e in steps])},
+        "evals": {
+            "step": [e.step for e in evals],
+            "train": pack_curve([e.loss for e in evals]),
+            "val": pack_curve([e.val_loss for e in evals]),
+            "bits_per_byte": pack_curve([e.bits_per_byte for e in evals]),
+        },
+        "samples": [{"step": e.step, "text": e.text} for e in events if isinstance(e, Sampled)],
+        "baselines": [],
+    }
