@@ -58,7 +58,7 @@ def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights:
     opening = decode_({"session": "v" + secrets.token_hex(16), "prompt": text.PROMPT, "append": {"count": 12}})
     with gr.Blocks(title=text.TITLE, fill_width=True, analytics_enabled=False) as demo:
         visitor = gr.Textbox(visible="hidden", elem_id="visitor", show_label=False)
-        drawn("header", {"model": opening.get("model"), "models": server.shelf.shipped()}, [pulse, control])
+        drawn("header", {"model": opening.get("model"), "models": server.shelf.shipped()}, [pulse, control, decode_])
         corpus_state = corpus.state(server)
         with gr.Tabs(selected="decode", overflow_behavior="wrap"):
             with gr.Tab(text.CORPUS, id="corpus"):

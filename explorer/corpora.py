@@ -69,7 +69,7 @@ def describe(corpus: Corpus) -> dict[str, Any]:
         "name": corpus.name,
         "source": corpus.source,
         "encoding": corpus.encoding,
-        "notes": list(corpus.notes),
+        "notes": [note for note in corpus.notes if not note.startswith("Encoding: UTF-8")],  # the plain case is said above
         "characters": counted.characters,
         "figures": figures,
         "excerpt": corpus.text[:_EXCERPT],

@@ -25,7 +25,7 @@
     const source = from[corpus.source] || String(corpus.source).replace(/^hub:/, 'from the Hub: ');
     return [
       h('h2', { class: 'g-title', 'data-testid': 'corpus-name' }, h('bdi', {}, corpus.name)),
-      h('p', { class: 'g-say' }, 'What a model will read. ' + source + ', ' + corpus.encoding + '.'),
+      h('p', { class: 'g-say' }, 'What a model will read: ' + source + ', ' + corpus.encoding + '.'),
       figures(corpus.figures),
       corpus.notes.length ? h('ul', { class: 'g-notes' }, corpus.notes.map((note) => h('li', {}, h('bdi', {}, note)))) : null,
       h('h3', { class: 'g-subtitle' }, 'How it begins'),

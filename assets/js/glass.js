@@ -180,7 +180,7 @@
       const made = fresh();
       localStorage.setItem('glass.visitor', made);
       return made;
-    } catch (error) {
+    } catch {
       return fresh(); // storage is switched off: a visitor for as long as the page is open
     }
   }

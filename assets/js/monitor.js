@@ -6,7 +6,7 @@
 
   const { h } = window.glass;
   const MOST = 40;  // samples kept on the page; the rest stays on the server
-  const WORDS = { queued: 'waiting', running: 'training', paused: 'paused', finished: 'finished', stopped: 'stopped', failed: 'failed' };
+  const WORDS = { queued: 'waiting', running: 'training', paused: 'paused', finished: 'finished', stopped: 'stopped', failed: 'failed', interrupted: 'interrupted' };
   const FIGURES = [
     ['loss', 'train loss', (s) => glass.fmt.fixed(s.points.loss.at(-1))],
     ['val', 'validation', (s) => glass.fmt.fixed(s.evals.val.at(-1))],
@@ -83,20 +83,16 @@
   }
 
   function looking() {
-    let ref = null;
     const note = h('span', { class: 'g-run-note' });
     const button = h('button', { type: 'button', class: 'g-btn go', disabled: true, 'data-testid': 'look', onclick: () => {
-      if (!ref || !glass.decoder) return;
-      glass.decoder.useModel(ref);
+      glass.runs.look();
       glass.openTab('Decode');
     } }, 'Look into it');
     function show(run) {
-      const ready = run.snapshot_step !== null && run.snapshot_step !== undefined && Boolean(run.ref);
-      ref = ready ? run.ref : null;
+      const ready = Number.isFinite(run.snapshot_step), live = ['running', 'paused'].includes(run.state);
       button.disabled = !ready;
-      const over = ['failed', 'stopped', 'finished'].includes(run.state);
-      note.textContent = ready ? `opens the model as it was at step ${glass.fmt.count(run.snapshot_step)}`
-        : over ? 'it left no snapshot to open' : 'from its first snapshot on';
+      note.textContent = !ready ? (live || run.state === 'queued' ? 'from its first snapshot on' : 'it left no weights to open')
+        : live ? 'opens the model as it is at this moment' : 'opens its best weights';
     }
     return { node: h('div', { class: 'g-run-look' }, button, note, glass.shareButton('Copy watch link', 'watch-link')), show };
   }

@@ -165,13 +165,21 @@
     },
   };
 
+  /** Makes the watched run the model being looked at, once it has weights. */
+  function look() {
+    const run = state.run, seen = glass.last('model');
+    if (!run || !Number.isFinite(run.snapshot_step)) return;
+    const moves = run.state === 'running' || run.state === 'paused';
+    if (moves || !seen || seen.ref !== run.ref) glass.decoder.useModel(run.ref);
+  }
+
   function connect(theServer) {
     server = theServer;
     ask();
   }
 
   document.addEventListener('visibilitychange', () => { if (!document.hidden) ask(); });
-  Object.assign(glass, {watchRun, openTab, fmt, runs: {connect, control, ask}});
+  Object.assign(glass, {watchRun, openTab, fmt, runs: {connect, control, ask, look}});
   state = empty(kept());
   publish();
 })();

@@ -21,7 +21,8 @@
 
   /** Keeps one button a token, changing only what changed (a text may run to thousands). */
   function tokenList(holder) {
-    let keys = [], buttons = [], current = null, marks = [];
+    const keys = [], buttons = [];
+    let current = null, marks = [];
 
     function sync(state) {
       let same = 0;

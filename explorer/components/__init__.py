@@ -36,10 +36,10 @@ def drawn(
     )
 
 
-def onward(label: str, tab: str) -> gr.Button:
-    """The button at the end of a tab that leads to the next one."""
+def onward(label: str, tab: str, first: str = "") -> gr.Button:
+    """The button at the end of a tab that leads to the next one; `first` is JavaScript to run before."""
     button = gr.Button(label, elem_classes="g-onward")
-    button.click(None, None, None, js=f"() => glass.openTab('{tab}')", api_visibility="private")
+    button.click(None, None, None, js=f"() => {{ {first} glass.openTab('{tab}') }}", api_visibility="private")
     return button
 
 

@@ -54,7 +54,7 @@ def build(server: Server, visitor: gr.Textbox) -> CorpusTab:
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320), gr.Column(elem_classes="g-card"):
             gr.Markdown(text.UPLOAD_SHARED if server.limits.shared else text.UPLOAD)
-            file = gr.File(label=text.FILE, file_types=list(READABLE_TYPES), height=120, elem_id="upload")
+            file = gr.File(label=text.FILE, file_types=list(READABLE_TYPES), height=120, elem_id="upload", elem_classes="g-keep")
             column = gr.Dropdown([], label=text.COLUMN, visible=False, interactive=True, elem_id="column")
             keep_good = gr.Checkbox(False, label=text.KEEP_GOOD, visible=False, elem_id="keep-good")
             pasted = gr.Textbox(label=text.PASTE, placeholder=text.PASTE_HINT, lines=4, max_lines=12, elem_id="paste")
@@ -72,6 +72,7 @@ def build(server: Server, visitor: gr.Textbox) -> CorpusTab:
         "show_progress_on": card,
     }
     uploaded = Uploads(server)
+    gr.on([file.upload, use.click], lambda: None, None, example, api_visibility="private", show_progress="hidden")
     file.upload(uploaded.read, [visitor, file], [card, column, keep_good], **private)
     column.input(uploaded.reread, [visitor, file, column, keep_good], [card], **private)
     keep_good.input(uploaded.reread, [visitor, file, column, keep_good], [card], **private)

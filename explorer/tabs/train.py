@@ -65,7 +65,7 @@ def build(server: Server, visitor: gr.Textbox, corpus: Callable[..., Any], contr
         with gr.Column(scale=8, min_width=320):
             drawn("loss")
             monitor = drawn("monitor", functions=[control], elem_id="monitor")
-            onward(text.TO_DECODE, "Decode")
+            onward(text.TO_DECODE, "Decode", first="glass.runs.look();")
     boxes = [settings[field] for field in FIELDS]
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
     preset.input(chosen, [preset], [*boxes, estimate], **quiet)
