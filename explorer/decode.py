@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from explorer.packing import pack_exact, pack_maps, pack_next, pack_piece
+from explorer.packing import pack_exact, pack_kinds, pack_maps, pack_next, pack_piece
 from explorer.server import Server
 from explorer.shelf import View
 from model import Tokenizer
@@ -86,6 +86,7 @@ def answer(decoder: Decoder, view: View, request: Request, server: Server) -> di
         "unknown": unknown,
         "maps": pack_maps(decoder.patterns, start, maps_from),
         "exact": pack_exact(decoder.patterns, layer, head, start, exact_from),
+        "kinds": pack_kinds(decoder.patterns, decoder.window),
         "next": pack_next(dist, drawn, tokenizer, len(ids), request.rows),
     }
 

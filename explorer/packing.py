@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model import Tokenizer
 from model.sampling import CUTS, Distribution, Draw
-from model.trace import prediction_entropy
+from model.trace import head_scores, prediction_entropy
 
 
 def encode_bytes(tensor: Tensor) -> str:
@@ -48,6 +48,15 @@ def pack_exact(patterns: Tensor, layer: int, head: int, start: int, first: int) 
         "from": first,
         "to": start + T,
         "cells": encode_bytes(cells.to(torch.float32)),
+    }
+
+
+def pack_kinds(patterns: Tensor, window: Sequence[int]) -> dict[str, list[list[float | None]]]:
+    """How much each head behaves like a known kind over this text: {kind: L rows of H scores}, null where undefined."""
+    scores = head_scores(patterns, torch.tensor(list(window)))
+    return {
+        kind: [[None if value != value else round(value, 4) for value in row] for row in table.tolist()]
+        for kind, table in scores.items()
     }
 
 

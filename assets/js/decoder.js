@@ -111,7 +111,7 @@
     if (e) exact(e.layer, e.head).add(e.start, e.from, e.to, glass.floats(e.cells));
     if (reply.next) {
       if (nexts.size > 3000) nexts.delete(nexts.keys().next().value);
-      nexts.set(nextKey(reply.ids.length), Object.assign(reply.next, { asked }));
+      nexts.set(nextKey(reply.ids.length), Object.assign(reply.next, { asked, kinds: reply.kinds }));
     }
     stand(reply.ids.length);
   }

@@ -257,9 +257,11 @@
     const stage = h('div', { class: 'g-stage', tabindex: 0, role: 'group', 'aria-label': 'Attention map. Arrow keys move over its cells, Enter locks one.' }, canvas);
     const box = h('div', { class: 'g-scroll' }, stage), words = h('p', { class: 'g-says', role: 'note', dataset: { testid: 'look', state: 'rest' } });
     const top = h('table', { class: 'g-top', dataset: { testid: 'top-keys' } }), title = h('h2', { class: 'g-title', dataset: { testid: 'zoom-title' } }, 'One head');
+    const kind = h('span', { class: 'g-kind-tag', dataset: { testid: 'zoom-kind' } });
     const empty = h('p', { class: 'g-empty' }, 'Nothing has been decoded yet. The map fills as soon as there is a text.');
     const rest = h('div', {}, words, bar.node, top);
-    root.replaceChildren(h('section', { class: 'g-card g-zoom', dataset: { testid: 'zoom' } }, title,
+    root.replaceChildren(h('section', { class: 'g-card g-zoom', dataset: { testid: 'zoom' } },
+      h('div', { class: 'g-head' }, title, kind),
       h('p', { class: 'g-say' }, 'Each row is a token that looks; the columns are what it looks at.'), empty, box, rest));
     let at = null, view = null, colours = null, token = null, shown = '', lastRow = null, before = null;
 
@@ -318,6 +320,10 @@
     }
 
     pointing(canvas, stage, () => ({ at, view }));
+    glass.on('decode', (state) => {
+      const found = state.next && glass.kindOf(state.next.kinds, ...state.head);
+      kind.textContent = found ? 'mostly ' + found.name + ', ' + found.score.toFixed(2) : '';
+    }, root);
     glass.decoder.connect(gradio.server, gradio.props && gradio.props.value);
     glass.on('decode', paint, root);
     glass.on('look', () => { slide.stop(); overlay(); }, root);

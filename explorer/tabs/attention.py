@@ -17,6 +17,7 @@ def build(decode: Callable[[Any], dict[str, Any]], opening: dict[str, Any]) -> N
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=340):
             drawn("heads", opening, [decode])
+            drawn("kinds")
         with gr.Column(scale=1, min_width=340):
             drawn("zoom", opening, [decode])
     onward(text.TO_CORPUS, "Corpus")

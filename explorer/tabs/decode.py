@@ -19,6 +19,7 @@ def build(decode: Callable[[Any], dict[str, Any]], opening: dict[str, Any]) -> N
             with gr.Row(equal_height=False):
                 with gr.Column(scale=10, min_width=260):
                     drawn("heads", opening, [decode])
+                    drawn("kinds")
                 with gr.Column(scale=12, min_width=300):
                     drawn("zoom", opening, [decode])
         with gr.Column(scale=20, min_width=340):

@@ -106,7 +106,7 @@ def _settings() -> dict[str, Any]:
         257, 8192, value=512, step=1, label=text.VOCABULARY, info=text.VOCABULARY_HINT, visible=False,
         elem_id="set-vocab_size", buttons=[],
     )  # fmt: skip
-    slider("steps", 10, 20_000, 10, "Steps")
+    slider("steps", 10, 10_000, 10, "Steps")
     with gr.Accordion("Shape of the model", open=False):
         slider("layers", 1, 12, 1, "Layers")
         slider("heads", 1, 12, 1, "Heads")
