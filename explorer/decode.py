@@ -52,7 +52,9 @@ def decode(server: Server, raw: Any) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise RequestError("The request is not an object: reload the page.")
     visitor = server.visitors.get(raw.get("session"))
-    view = server.view(raw.get("model") or server.shelf.default(), fresh=raw.get("prompt") is not None)
+    begins = raw.get("prompt") is not None
+    ref = raw.get("model") or server.shelf.default()
+    view = (None if begins else visitor.held(ref, raw.get("step"))) or server.view(ref, fresh=begins)
     request = parse(raw, server, view)
     with server.decoding, visitor.lock:
         return answer(visitor.decoder(view), view, request, server)

@@ -28,7 +28,7 @@ class Visitor:
         self.lock = threading.Lock()
         self.corpus: Corpus | None = None
         self._tokenizers: dict[tuple[str, int], Tokenizer] = {}
-        self._decoders: OrderedDict[tuple[str, int], Decoder] = OrderedDict()
+        self._decoders: OrderedDict[tuple[str, int], tuple[View, Decoder]] = OrderedDict()
         self._capacity = decoders
 
     def take_corpus(self, corpus: Corpus | None) -> None:
@@ -43,11 +43,17 @@ class Visitor:
             self._tokenizers[key] = build()
         return self._tokenizers[key]
 
+    def held(self, ref: object, step: object) -> View | None:
+        """The model that this visitor looks at, as it was when they began: a run goes on, a text stays in one model."""
+        found = self._decoders.get((ref, step)) if isinstance(ref, str) and isinstance(step, int) else None
+        return found[0] if found else None
+
     def decoder(self, view: View) -> Decoder:
         """This visitor's decoder for a model; hold `lock` while using it."""
-        decoder = self._decoders.get(view.key)
-        if decoder is None or decoder.model is not view.model:
-            decoder = self._decoders[view.key] = Decoder(view.model)
+        view_held, decoder = self._decoders.get(view.key, (None, None))
+        if decoder is None or view_held is not view:
+            decoder = Decoder(view.model)
+        self._decoders[view.key] = (view, decoder)
         self._decoders.move_to_end(view.key)
         while len(self._decoders) > self._capacity:
             self._decoders.popitem(last=False)

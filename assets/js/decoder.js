@@ -124,7 +124,7 @@
     const start = append ? Math.max(0, grown - state.model.context) : startAt(state.length);
     const held = (cache) => (all ? 0 : clamp(cache.held(start), 0, Math.max(0, state.length - start)));
     return {
-      session: glass.session, model: state.ref, prompt: null, ids: state.ids.slice(0, state.length),
+      session: glass.session, model: state.ref, step: state.model.step, prompt: null, ids: state.ids.slice(0, state.length),
       prompt_tokens: Math.min(state.prompt_tokens, state.length), append: append || null,
       settings: { ...state.settings }, head: state.head.slice(), rows: state.rows,
       have: { maps: held(maps), exact: held(exact(...state.head)) },

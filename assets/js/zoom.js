@@ -286,8 +286,11 @@
       box.hidden = rest.hidden = !now;
       view = now;
       const width = view ? glass.maps.room(box) : 0;
-      if (!width) at = null; // drawn when it comes on screen
-      if (!width) return;
+      if (!width) {
+        slide.stop(); // its next frame would have nowhere to draw
+        at = null; // drawn when it comes on screen
+        return;
+      }
       if (!colours) {
         colours = glass.maps.palette(root);
         bar.paint(root);
