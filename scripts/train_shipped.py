@@ -22,8 +22,8 @@ from training.__main__ import main as train  # noqa: E402
 
 CORPUS = "assets/corpora/tales.txt"
 SETTINGS = (
-    "--preset fast --tokenizer bpe --vocab-size 768 --context 96 --steps 3000 --batch-size 24 --learning-rate 0.003 "
-    "--warmup-steps 100 --dropout 0.05 --eval-every 250 --eval-tokens 32768 --sample-every 500 --seed 1337 --name Tales"
+    "--preset fast --tokenizer bpe --vocab-size 1536 --context 128 --steps 4000 --batch-size 16 --learning-rate 0.003 "
+    "--warmup-steps 100 --eval-every 250 --eval-tokens 32768 --sample-every 500 --seed 1337 --name Tales"
 )
 
 CARD = """# Tales

@@ -1,0 +1,1 @@
+"""Writers of the two generated sample corpora: simple tales and short posts."""
