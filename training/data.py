@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -62,12 +62,17 @@ def prepare(text: str, tokenizer: Tokenizer, context: int, val_fraction: float) 
     )
 
 
-def build_tokenizer(kind: str, text: str, vocab_size: int) -> Tokenizer:
-    """The tokenizer of a recipe, learnt from the whole text where it learns. Raises ValueError with a sentence."""
+def build_tokenizer(
+    kind: str, text: str, vocab_size: int, progress: Callable[[float], None] | None = None
+) -> Tokenizer:
+    """The tokenizer of a recipe, learnt from the whole text where it learns. Raises ValueError with a sentence.
+
+    progress: called with rising shares of the work, 0 to 1, while a byte-pair vocabulary is learnt.
+    """
     if kind == "char":
         return Tokenizer.char(text)
     if kind == "word":
         return Tokenizer.word(text)
     if kind == "bpe":
-        return Tokenizer.bpe(text, vocab_size)
+        return Tokenizer.bpe(text, vocab_size, progress)
     return Tokenizer.gpt2()

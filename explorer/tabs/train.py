@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from training.runs import RunFolder, new_run_id
 from training.trainer import Trainer
 
 _log = logging.getLogger(__name__)
+_NEWS_S = 0.4  # how often the page hears of a long preparation
 _OURS = "(_, ...rest) => [glass.session, ...rest]"
 _SHAPE_FIELDS = ("layers", "heads", "width", "context", "dropout", "positions", "activation")
 _TRAIN_FIELDS = (
@@ -75,13 +77,12 @@ def build(server: Server, visitor: gr.Textbox, corpus: Callable[..., Any], contr
         lambda kind: gr.update(visible=kind == "bpe"), [settings["tokenizer"]], [settings["vocab_size"]], **quiet
     )
     go.click(
-        Start(server),
+        Start(server).press,
         [visitor, preset, name, *boxes],
         [monitor, notice],
         api_visibility="private",
         js=_OURS,
-        show_progress="minimal",
-        show_progress_on=notice,
+        show_progress="hidden",
         concurrency_limit=2,
     )
     return TrainTab(monitor)
@@ -184,22 +185,40 @@ class Start:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self.__name__ = "start"
 
-    def __call__(self, token: str, preset: str, name: str, *values: Any) -> tuple[Any, dict[str, Any]]:
+    def press(self, token: str, preset: str, name: str, *values: Any) -> Iterator[tuple[Any, Any]]:
+        """Yields what the monitor and the notice show: how the preparation goes, then the run or what was wrong."""
+        shares = [0.0]
+
         @answering
         def begin() -> dict[str, Any]:
-            run = start(self._server, self._server.visitors.get(token), preset, name, values)
-            return {"run": run.info.id, "text": ""}
+            run = start(self._server, self._server.visitors.get(token), preset, name, values, shares.append)
+            return {"run": run.info.id}
 
-        reply = begin()
-        if not reply["ok"]:
-            return gr.skip(), {"text": reply["error"], "kind": "error"}
-        return {"run": reply["run"]}, {"text": "", "kind": ""}
+        with ThreadPoolExecutor(1) as pool:
+            job = pool.submit(begin)
+            while not wait([job], _NEWS_S).done:
+                learning = f"{text.LEARNING}: {shares[-1]:.0%}" if 0 < shares[-1] < 1 else text.PREPARING
+                yield gr.skip(), {"text": learning, "kind": ""}
+        reply = job.result()
+        if reply["ok"]:
+            yield {"run": reply["run"]}, {"text": "", "kind": ""}
+        else:
+            yield gr.skip(), {"text": reply["error"], "kind": "error"}
 
 
-def start(server: Server, visitor: Visitor, preset: str, name: str, values: tuple[Any, ...]) -> Run:
-    """Check everything, make the run's folder, queue the training. Raises ValueError; then nothing is left behind."""
+def start(
+    server: Server,
+    visitor: Visitor,
+    preset: str,
+    name: str,
+    values: tuple[Any, ...],
+    learning: Callable[[float], None] | None = None,
+) -> Run:
+    """Check everything, make the run's folder, queue the training. Raises ValueError; then nothing is left behind.
+
+    learning: told how far a byte-pair vocabulary has been learnt, 0 to 1.
+    """
     if visitor.corpus is None:
         visitor.take_corpus(corpora.take(corpora.DEFAULT))
     corpus = visitor.corpus
@@ -212,7 +231,9 @@ def start(server: Server, visitor: Visitor, preset: str, name: str, values: tupl
     if recipe.train.steps > limits.steps:
         raise ConfigError(f"steps is {recipe.train.steps:,}; this server trains up to {limits.steps:,}.")
     tokenizer = visitor.tokenizer(
-        recipe.tokenizer, recipe.vocab_size, lambda: build_tokenizer(recipe.tokenizer, corpus.text, recipe.vocab_size)
+        recipe.tokenizer,
+        recipe.vocab_size,
+        lambda: build_tokenizer(recipe.tokenizer, corpus.text, recipe.vocab_size, learning),
     )
     config = recipe.model_config(tokenizer.vocab_size)
     if config.parameters() > limits.parameters:
