@@ -69,7 +69,7 @@ def _converse(path: str, prompt: str, tokens: int, settings: Settings) -> None:
             if not whole.endswith("\ufffd"):  # wait for the rest of a character that takes several tokens
                 print(whole[len(shown) :], end="", flush=True)
                 shown = whole
-        print()
+        print(tokenizer.decode(written)[len(shown) :])  # what was waited for in vain, and the line's end
         if asked:
             return
 

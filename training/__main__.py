@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from model import GPTConfig
 from training.config import Recipe, TrainConfig
-from training.corpus import Corpus, read_corpus
+from training.corpus import JSONL_TYPES, Corpus, read_corpus
 from training.data import build_tokenizer, prepare
 from training.events import Evaluated, Failed, Finished, Sampled, Started, Stepped
 from training.presets import DEFAULT, PRESETS
@@ -72,11 +72,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         recipe = PRESETS[options["preset"]].recipe.with_changes(changes)
         name = options["name"] or f"{Path(options['corpus']).stem} {options['preset']}"
+        kind = "field" if Path(options["corpus"]).suffix.lower() in JSONL_TYPES else "column"
         corpus = read_corpus(
             Path(options["corpus"]),
-            column=options["column"],
-            field=options["column"],
             keep_good_lines=options["keep_good_lines"],
+            **{kind: options["column"]},
         )
         trainer = begin(Path(options["out"]), name, corpus, recipe)
     except ValueError as error:
@@ -99,26 +99,25 @@ def begin(out: Path, name: str, corpus: Corpus, recipe: Recipe) -> Trainer:
 
 def _follow(trainer: Trainer, quiet: bool) -> int:
     """Show a run's events until it ends; Ctrl-C stops it and keeps its weights."""
-    cursor, code = 0, 0
+    cursor = 0
     with tqdm(
         total=trainer.recipe.train.steps, unit="step", disable=True if quiet else None, dynamic_ncols=True
     ) as bar:
         while not (trainer.over and not trainer.log.since(cursor)[0]):
             try:
                 trainer.log.wait(cursor, timeout=0.5)
+                for event in trainer.log.since(cursor)[0]:
+                    cursor += 1
+                    _show(event, bar)
             except KeyboardInterrupt:
                 trainer.stop()
-                continue
-            events, cursor = trainer.log.since(cursor)
-            for event in events:
-                code = _show(event, bar) or code
     trainer.join()
     print(f"run folder: {trainer.folder.path}")
-    return code
+    return int(trainer.state != "finished")
 
 
-def _show(event: object, bar: tqdm[Any]) -> int:
-    """Print one event beside the progress bar; 1 when it says that the run did not end well."""
+def _show(event: object, bar: tqdm[Any]) -> None:
+    """Print one event beside the progress bar."""
     match event:
         case Started():
             bar.write(f"{event.parameters:,} parameters on {event.device}")
@@ -134,11 +133,8 @@ def _show(event: object, bar: tqdm[Any]) -> int:
             bar.write("  " + event.text.replace("\n", "\n  "))
         case Failed():
             bar.write(f"failed: {event.message}")
-            return 1
         case Finished():
             bar.write({"done": "done", "target": "target reached", "stopped": "stopped"}[event.reason])
-            return int(event.reason == "stopped")
-    return 0
 
 
 if __name__ == "__main__":

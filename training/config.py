@@ -14,6 +14,7 @@ from model.config import ConfigError, GPTConfig
 
 TokenizerKind = Literal["char", "word", "bpe", "gpt2"]
 Schedule = Literal["cosine", "linear", "constant"]
+OptimizerKind = Literal["adamw", "muon"]
 
 
 def _doc(help: str, default: Any) -> Any:
@@ -26,7 +27,9 @@ class TrainConfig:
 
     steps: int = _doc("Number of updates of the weights.", 1000)
     batch_size: int = _doc("Stretches of text in one step.", 24)
-    learning_rate: float = _doc("Size of the updates at their largest (AdamW).", 2e-3)
+    optimizer: OptimizerKind = _doc("adamw; or muon: Muon for the matrices in the blocks, AdamW for the rest.", "adamw")
+    learning_rate: float = _doc("Size of AdamW's updates at their largest.", 2e-3)
+    muon_learning_rate: float = _doc("Size of Muon's updates at their largest; on the same schedule.", 0.03)
     final_lr_share: float = _doc("Learning rate at the last step, as a share of the largest.", 0.1)
     warmup_steps: int = _doc("Steps in which the learning rate rises from 0 to its largest.", 50)
     schedule: Schedule = _doc("How the learning rate falls afterwards: cosine, linear, or constant.", "cosine")
@@ -50,6 +53,7 @@ class TrainConfig:
             ("steps", self.steps >= 1, "at least 1"),
             ("batch_size", 1 <= self.batch_size <= 4096, "from 1 to 4096 (24 is a good start)"),
             ("learning_rate", 0 < self.learning_rate <= 1, "above 0 and at most 1 (0.001 is usual)"),
+            ("muon_learning_rate", 0 < self.muon_learning_rate <= 1, "above 0 and at most 1 (0.03 is usual)"),
             ("final_lr_share", 0 <= self.final_lr_share <= 1, "from 0 to 1"),
             ("warmup_steps", self.warmup_steps >= 0, "0 or more"),
             ("weight_decay", 0 <= self.weight_decay <= 10, "from 0 to 10 (0.1 is usual)"),
@@ -69,6 +73,8 @@ class TrainConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}; use {meaning}.")
         if self.schedule not in get_args(Schedule):
             raise ConfigError(f"schedule is {self.schedule!r}; choose one of {', '.join(get_args(Schedule))}.")
+        if self.optimizer not in get_args(OptimizerKind):
+            raise ConfigError(f"optimizer is {self.optimizer!r}; choose one of {', '.join(get_args(OptimizerKind))}.")
         if self.until_val_loss is not None and not self.val_fraction:
             raise ConfigError(
                 "until_val_loss needs held-out text: set val_fraction to 0.1, or leave until_val_loss out."

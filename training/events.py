@@ -123,7 +123,8 @@ class EventLog:
 
     def tail(self, count: int) -> list[Event]:
         """The last `count` events."""
-        return self._events[-count:]
+        events = self._events[:]  # one atomic copy; the length may change meanwhile
+        return events[max(0, len(events) - count) :]
 
     def wait(self, cursor: int, timeout: float) -> bool:
         """Wait until there is something after `cursor`; False when `timeout` seconds passed first."""

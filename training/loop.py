@@ -7,8 +7,10 @@ a stop is closing the generator.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -20,12 +22,33 @@ from model.sampling import Settings
 from training.config import TrainConfig
 from training.data import Data
 from training.events import Evaluated, Event, Finished, Sampled, Started, Stepped
-from training.optim import make_adamw
+from training.optim import Optimizer, make_optimizer
 from training.threads import one_thread
 
 
 class TrainingError(ValueError):
     """Training cannot go on; the message says why and what to change."""
+
+
+class Chance(AbstractContextManager[None]):
+    """A stream of random numbers of one's own for what draws from the process's generator: first weights and dropout.
+
+    Inside `with`, that generator (the CPU's) stands where this stream stood, and every other stream waits outside; so
+    two trainings in one process do not change each other's numbers.
+    """
+
+    _turn = threading.Lock()
+
+    def __init__(self, seed: int) -> None:
+        self._state = torch.Generator().manual_seed(seed).get_state()
+
+    def __enter__(self) -> None:
+        self._turn.acquire()
+        torch.set_rng_state(self._state)
+
+    def __exit__(self, *_: object) -> None:
+        self._state = torch.get_rng_state()
+        self._turn.release()
 
 
 def pick_device(name: str) -> torch.device:
@@ -53,24 +76,32 @@ def train_steps(
     then a Stepped a step, Evaluated and Sampled where they are due, Finished.
     """
     device = model.device
-    optimizer = make_adamw(model, config)
+    optimizer = make_optimizer(model, config)
     order = torch.Generator().manual_seed(config.seed)
-    torch.manual_seed(config.seed)  # dropout
+    chance: AbstractContextManager[None] = nullcontext()
+    if model.config.dropout:
+        if device.type == "cpu":
+            chance = Chance(config.seed)
+        else:  # an accelerator has a generator of its own, which two trainings on it share
+            with Chance(config.seed):  # the CPU's is seeded along with it
+                torch.manual_seed(config.seed)
     begun, best, recent = clock(), math.inf, list[float]()
     tokens_in_step = config.batch_size * data.context
     yield Started(0, 0.0, config.steps, model.parameter_count(), device.type)
     for step in range(config.steps + 1):
         if step:
             tick = clock()
-            loss, grad_norm, lr = _update(model, data, config, optimizer, order, step)
-            if not math.isfinite(loss):
-                raise TrainingError(_diverged(step, lr, recent))
+            loss, grad_norm, lr = _update(model, data, config, optimizer, order, chance, step)
+            if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+                raise TrainingError(_diverged(step, config, recent))
             recent.append(loss)
             now = clock()
             yield Stepped(step, now - begun, loss, lr, grad_norm, tokens_in_step / max(now - tick, 1e-9))
         last = step == config.steps
         if last or step % config.eval_every == 0:
             val_loss, bits = evaluate(model, data, config.eval_tokens, config.batch_size)
+            if val_loss is not None and not math.isfinite(val_loss):
+                raise TrainingError(_diverged(step, config, recent))
             mean = sum(recent) / len(recent) if recent else None
             watched = val_loss if val_loss is not None else mean
             improved = watched is not None and watched < best
@@ -89,21 +120,22 @@ def _update(
     model: GPT,
     data: Data,
     config: TrainConfig,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     order: torch.Generator,
+    chance: AbstractContextManager[None],
     step: int,
 ) -> tuple[float, float, float]:
     """One step: loss before it, gradient norm before clipping, learning rate."""
     lr = config.lr_at(step)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
     inputs, targets = (part.to(model.device, non_blocking=True) for part in data.batch(config.batch_size, order))
     model.train()
-    loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
-    optimizer.zero_grad(set_to_none=True)
+    with chance:
+        logits = model(inputs)
+    loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     grad_norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf)
-    optimizer.step()
+    optimizer.step(lr / config.learning_rate)
     return loss.item(), grad_norm.item(), lr
 
 
@@ -140,9 +172,11 @@ def sample(model: GPT, tokenizer: Tokenizer, config: TrainConfig) -> str:
     return tokenizer.decode([token for token in written if token != tokenizer.end_of_text])
 
 
-def _diverged(step: int, lr: float, recent: list[float]) -> str:
+def _diverged(step: int, config: TrainConfig, recent: list[float]) -> str:
+    muon = f", and Muon's {config.muon_learning_rate / 10:.1g} instead of {config.muon_learning_rate:g}"
+    muon = muon if config.optimizer == "muon" else ""
     was = f" (it was {recent[-1]:.3f} a step before)" if recent else ""
     return (
         f"the loss is no longer a number since step {step}{was}: the updates were too large. "
-        f"Train again with a learning rate of {lr / 10:.1g} instead of {lr:.1g}."
+        f"Train again with a learning rate of {config.learning_rate / 10:.1g} instead of {config.learning_rate:g}{muon}."
     )

@@ -1,19 +1,63 @@
-"""The optimizer: AdamW (Loshchilov & Hutter, 2019), weight decay on matrices only."""
+"""The optimizers: AdamW for everything, or Muon for the matrices inside the blocks and AdamW for the rest.
+
+AdamW: Loshchilov & Hutter, 2019. Muon: Jordan et al., 2024 (https://kellerjordan.github.io/posts/muon/): momentum whose
+matrix is replaced by the nearest orthogonal one, found by five Newton-Schulz iterations. Here in float32, because a CPU
+is slow in bfloat16, and with equal shapes in one batched product.
+"""
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+from model.gpt import GPT
 from training.config import TrainConfig
 
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+_ITERATIONS = 5
 
-def make_adamw(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over the model's parameters: decay on those with two axes (matrices, embeddings), none on biases and norms.
 
-    Fused into one kernel on every device that has it.
+class Optimizer:
+    """One or two torch optimizers that step together; their learning rates follow one schedule, each from its peak."""
+
+    def __init__(self, *parts: torch.optim.Optimizer) -> None:
+        self.parts = parts
+        self._groups = [(group, group["lr"]) for part in parts for group in part.param_groups]
+
+    def step(self, share: float) -> None:
+        """Update the weights at `share` (0 to 1) of each group's peak learning rate."""
+        for group, peak in self._groups:
+            group["lr"] = peak * share
+        for part in self.parts:
+            part.step()
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for part in self.parts:
+            part.zero_grad(set_to_none=True)
+
+
+def make_optimizer(model: GPT, config: TrainConfig) -> Optimizer:
+    """The optimizer that a config names, over all of a model's parameters."""
+    if config.optimizer == "adamw":
+        return Optimizer(make_adamw(model, config))
+    inside = [p for block in model.blocks for p in block.parameters() if p.dim() == 2]
+    others = [p for p in model.parameters() if not any(p is matrix for matrix in inside)]
+    parts = {block.attn.qkv.weight: 3 for block in model.blocks}  # type: ignore[union-attr]
+    muon = Muon(inside, config.muon_learning_rate, config.weight_decay, splits=parts)  # type: ignore[arg-type]
+    return Optimizer(muon, make_adamw(model, config, others))
+
+
+def make_adamw(model: nn.Module, config: TrainConfig, only: list[nn.Parameter] | None = None) -> torch.optim.AdamW:
+    """AdamW over a model's parameters, or `only` some, in one fused kernel.
+
+    Weight decay on parameters with two axes (matrices, embeddings), none on biases and norms.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    parameters = list(model.parameters()) if only is None else only
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
@@ -24,3 +68,57 @@ def make_adamw(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
         betas=(config.beta1, config.beta2),
         fused=parameters[0].device.type in ("cpu", "cuda", "mps"),
     )
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, made orthogonal, for matrices (rows, columns).
+
+    splits: matrices that are several stacked along their rows (queries, keys and values in one), by how many; each part
+    is made orthogonal by itself. An update of an (R, C) matrix is scaled by sqrt(max(1, R / C)), as its author does.
+    """
+
+    def __init__(
+        self,
+        parameters: list[nn.Parameter],
+        lr: float,
+        weight_decay: float = 0.0,
+        momentum: float = 0.95,
+        splits: dict[nn.Parameter, int] | None = None,
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        self._splits = splits or {}
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """Update every matrix that has a gradient."""
+        for group in self.param_groups:
+            batches: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                velocity = self.state[p].setdefault("velocity", torch.zeros_like(p))
+                velocity.lerp_(p.grad, 1 - group["momentum"])
+                ahead = p.grad.lerp(velocity, group["momentum"])  # Nesterov
+                count = self._splits.get(p, 1)
+                for part, target in zip(ahead.chunk(count), p.chunk(count), strict=True):
+                    batches[target.shape[0], target.shape[1]].append((part, target))
+            for (rows, columns), pairs in batches.items():
+                updates = orthogonal(torch.stack([part for part, _ in pairs]))
+                scale = group["lr"] * max(1.0, rows / columns) ** 0.5
+                for update, (_, target) in zip(updates, pairs, strict=True):
+                    target.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=scale)
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """The nearest (semi-)orthogonal matrices, roughly: (N R C) -> (N R C), singular values brought to about 1.
+
+    Five steps of a quintic Newton-Schulz iteration, which leaves them between 0.7 and 1.2; exactness buys nothing.
+    """
+    a, b, c = _NEWTON_SCHULZ
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(_ITERATIONS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x

@@ -68,7 +68,7 @@ _ALL = (
     Preset(
         "shakespeare",
         "Shakespeare with an own BPE",
-        "A byte-pair vocabulary learnt from the text, six layers 256 wide: 4.9 million parameters.",
+        "A byte-pair vocabulary learnt from the text, six layers 256 wide: 5.0 million parameters.",
         Recipe(
             tokenizer="bpe",
             vocab_size=512,

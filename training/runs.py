@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import secrets
@@ -81,7 +82,8 @@ class RunFolder:
                 "owner": owner,
                 **recipe.to_dict(),
             }
-            write_atomically(path / "config.json", json.dumps(values, indent=2, ensure_ascii=False).encode())
+            text = json.dumps(values, indent=2, ensure_ascii=False)
+            write_atomically(path / "config.json", text.encode(errors="replace"))  # half surrogates of a file's name
             (path / "snapshots").mkdir(exist_ok=True)
         except OSError as error:
             raise RunError(f"the folder {path} cannot be written ({error.strerror}): choose another one.") from error
@@ -99,7 +101,7 @@ class RunFolder:
                 recipe=Recipe.from_dict(values),
                 owner=values.get("owner"),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise RunError(
                 f"{self.path / 'config.json'} cannot be read ({error}): this run cannot be opened."
             ) from error
@@ -107,20 +109,21 @@ class RunFolder:
     def append(self, event: Event) -> None:
         """Add a line to metrics.jsonl and hand it to the system, so that a killed program loses nothing."""
         if self._metrics is None:
-            self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")
+            self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8", errors="replace")
         self._metrics.write(json.dumps(event.to_dict(), ensure_ascii=False) + "\n")
         self._metrics.flush()
 
     def close(self) -> None:
         """Close metrics.jsonl."""
-        if self._metrics is not None:
-            self._metrics.close()
-            self._metrics = None
+        metrics, self._metrics = self._metrics, None
+        if metrics is not None:
+            with contextlib.suppress(OSError):  # a line that the disk refused was reported by `append`
+                metrics.close()
 
     def events(self) -> Iterator[Event]:
         """The run's events as far as they were written; a line cut short by a crash ends them."""
         try:
-            with (self.path / "metrics.jsonl").open(encoding="utf-8") as lines:
+            with (self.path / "metrics.jsonl").open(encoding="utf-8", errors="replace") as lines:
                 for line in lines:
                     try:
                         yield _event(json.loads(line))

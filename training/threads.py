@@ -95,4 +95,4 @@ class ThreadCount:
 
     def _read(self) -> int:
         free = self._cores - self._meter()
-        return max(1, min(self._cores, int(free + 0.6)))  # a third of a core taken is still a core worth using
+        return max(1, min(self._cores, int(free + 1 / 3)))  # a third of a core taken is still a core worth using

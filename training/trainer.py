@@ -5,6 +5,7 @@ The model in training belongs to the thread alone. Others look at snapshots, whi
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -29,12 +30,11 @@ from training.events import (
     Stepped,
     Threads,
 )
-from training.loop import pick_device, train_steps
+from training.loop import Chance, pick_device, train_steps
 from training.runs import RunFolder
 from training.threads import ThreadCount
 
 _log = logging.getLogger(__name__)
-_seeding = threading.Lock()
 _THREADS_EVERY_S = 2.0
 
 
@@ -84,6 +84,7 @@ class Trainer:
         self._go = threading.Event()
         self._go.set()
         self._stop = threading.Event()
+        self._steering = threading.Lock()
         self._want_snapshot = threading.Event()
         self._snapshot_ready = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=f"train {folder.id}", daemon=True)
@@ -92,17 +93,21 @@ class Trainer:
         self._when_over: list[Callable[[], None]] = []
 
     def start(self) -> None:
-        """Begin training in the background."""
-        self.state = "running"
-        self._thread.start()
+        """Begin training in the background; a run that began before, or was stopped in the queue, stays as it is."""
+        with self._steering:
+            if self.state == "queued":
+                self.state = "running"
+                self._thread.start()
 
     def when_over(self, call: Callable[[], None]) -> None:
-        """Have `call()` called once the run has ended, from its thread."""
+        """Have `call()` called once the run has ended, from its thread or the one that stopped it in the queue."""
         self._when_over.append(call)
 
     def pause(self) -> None:
         """Stand still after the current step."""
-        self._go.clear()
+        with self._steering:
+            if not self._stop.is_set():  # else it would stand still for ever, with nobody to wake it
+                self._go.clear()
 
     def resume(self) -> None:
         """Go on after a pause."""
@@ -110,14 +115,20 @@ class Trainer:
 
     def stop(self) -> None:
         """End after the current step, keeping its weights as the last checkpoint. A run that never began just ends."""
-        self._stop.set()
-        self._go.set()
-        if self.state == "queued":
+        with self._steering:
+            self._stop.set()
+            self._go.set()
+            if self.state != "queued":
+                return
             self._finish(Finished(0, 0.0, "stopped"))
             self.folder.close()
+        for call in self._when_over:
+            call()
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the end; False when `timeout` seconds passed first."""
+        if self._thread.ident is None:  # still in the queue, or stopped there
+            return self.over
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -135,15 +146,17 @@ class Trainer:
             return self.snapshot
 
     def _run(self) -> None:
-        watch = Stopwatch()
         try:
-            self._train(watch)
+            self._train(Stopwatch())
         except Exception as error:
             if not isinstance(error, ValueError):
                 _log.exception("training %s broke", self.folder.id)
+            step, wall_s = (self._last.step, self._last.wall_s) if self._last else (0, 0.0)
+            failed = Failed(step, wall_s, explain(error))
+            with contextlib.suppress(OSError):  # the disk may be what broke; the readers hear of it all the same
+                self.folder.append(failed)
+            self.log.append(failed)
             self.state = "failed"
-            step = self._last.step if self._last else 0
-            self._record(Failed(step, watch(), explain(error)), to_disk=not isinstance(error, OSError))
         finally:
             self.folder.close()
             with self._snapshot_ready:
@@ -155,24 +168,25 @@ class Trainer:
         threads = ThreadCount(self.recipe.train.threads)
         self.tokenizer.save(self.folder.path / "tokenizer.json")
         device = pick_device(self.recipe.train.device)
-        with _seeding:  # the global generator: two runs that begin at once must not share a stream
-            torch.manual_seed(self.recipe.train.seed)
+        with Chance(self.recipe.train.seed):
             model = GPT(self.config)
         model.to(device)
         torch.set_num_threads(threads.first())
         checked = time.monotonic()
         for event in train_steps(model, self.data, self.recipe.train, self.tokenizer, clock=watch):
             self._keep(event, model)
+            if isinstance(event, Finished):
+                return
             if time.monotonic() - checked > _THREADS_EVERY_S:
                 checked = time.monotonic()
                 self._follow_cores(threads, event)
-            if self._stop.is_set() and not isinstance(event, Finished):
-                self._publish(model, event.step, None)
-                self._save(model, "last", event)
-                self._finish(Finished(event.step, watch(), "stopped"))
-                return
             if not self._go.is_set():
                 self._stand_still(watch, event, model)
+            if self._stop.is_set():
+                self._publish(model, event.step, None)
+                self._save(model, "last", event)
+                self._finish(Finished(event.step, event.wall_s, "stopped"))
+                return
 
     def _keep(self, event: Event, model: GPT) -> None:
         if isinstance(event, Stepped):
@@ -186,6 +200,8 @@ class Trainer:
         elif self._want_snapshot.is_set():
             self._publish(model, event.step, None)
         if isinstance(event, Finished):
+            if not event.step:  # the target was reached before the first step; there is nothing to open yet
+                self._save(model, "last", event)
             self._finish(event)
         else:
             self._record(event)
@@ -198,14 +214,15 @@ class Trainer:
 
     def _stand_still(self, watch: Stopwatch, event: Event, model: GPT) -> None:
         watch.hold()
-        self._publish(model, event.step, None)
-        self.state = "paused"
-        self._record(Paused(event.step, watch()))
+        with self._snapshot_ready:  # together, so that nobody waits for a snapshot from a run that stands still
+            self._publish(model, event.step, None)
+            self.state = "paused"
+        self._record(Paused(event.step, event.wall_s))
         self._go.wait()
         watch.release()
         if not self._stop.is_set():
             self.state = "running"
-            self._record(Resumed(event.step, watch()))
+            self._record(Resumed(event.step, event.wall_s))
 
     def _publish(self, model: GPT, step: int, measured: Evaluated | None) -> None:
         state = {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
@@ -228,12 +245,11 @@ class Trainer:
         return {"name": info.name, "run": info.id, "corpus": info.corpus, "step": step, **known}
 
     def _finish(self, event: Finished) -> None:
+        self._record(event)  # first: whoever sees the run over finds its last event in the log
         self.state = "stopped" if event.reason == "stopped" else "finished"
-        self._record(event)
 
-    def _record(self, event: Event, to_disk: bool = True) -> None:
-        if to_disk:
-            self.folder.append(event)
+    def _record(self, event: Event) -> None:
+        self.folder.append(event)
         self._last = event
         self.log.append(event)
 

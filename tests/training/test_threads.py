@@ -1,0 +1,154 @@
+"""How many threads: what is free, what is fixed, what a container leaves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from training import threads
+from training.threads import ThreadCount, busy_elsewhere, cores, one_thread
+
+
+def meter_of(*loads: float) -> Callable[[], float]:
+    """A meter that reads these loads one after the other, and fails when it is read more often."""
+    return iter(loads).__next__
+
+
+def readings(count: ThreadCount, times: int) -> list[int]:
+    return [count.check() for _ in range(times)]
+
+
+def test_a_change_needs_two_readings_that_agree() -> None:
+    assert readings(ThreadCount(0, 4, meter_of(0, 2, 0, 0)), 4) == [4, 4, 4, 4]
+    assert readings(ThreadCount(0, 4, meter_of(2, 2, 2)), 3) == [4, 2, 2]
+    assert readings(ThreadCount(0, 4, meter_of(1, 2, 3, 1, 2, 2)), 6) == [4, 4, 4, 4, 4, 2]
+    assert readings(ThreadCount(0, 4, meter_of(3, 3, 0, 3, 0, 0)), 6) == [4, 1, 1, 1, 1, 4]
+
+
+def test_the_count_stays_between_one_and_the_cores() -> None:
+    assert readings(ThreadCount(0, 2, meter_of(9, 9, 0, 0)), 4) == [2, 1, 1, 2]
+    assert readings(ThreadCount(0, 1, meter_of(0, 0, 5, 5)), 4) == [1, 1, 1, 1]
+    assert readings(ThreadCount(0, 4, meter_of(-3, -3)), 2) == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("load", "expected"), [(0.0, 4), (0.3, 4), (0.4, 3), (1.3, 3), (1.4, 2), (2.3, 2), (2.4, 1), (4, 1)]
+)
+def test_a_little_load_does_not_take_a_core(load: float, expected: int) -> None:
+    assert readings(ThreadCount(0, 4, meter_of(load, load)), 2)[-1] == expected
+
+
+def test_one_reading_decides_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    now = [100.0]
+    monkeypatch.setattr(threads, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=slept.append))
+    count = ThreadCount(0, 4, meter_of(2, 2, 0, 0))
+    assert count.current == 4
+    now[0] += 0.1
+    assert count.first() == count.current == 2
+    assert slept == [pytest.approx(0.15)]
+    assert readings(count, 3) == [2, 2, 4]
+    late = ThreadCount(0, 4, meter_of(1))
+    now[0] += 9
+    assert late.first() == 3
+    assert slept[1:] == [0.0]
+
+
+def test_a_fixed_count_asks_nobody() -> None:
+    count = ThreadCount(7, 4, meter_of())
+    assert (count.current, count.first(), *readings(count, 3)) == (7, 7, 7, 7, 7)
+
+
+# -- cores ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [
+        ("200000 100000\n", 2), ("max 100000\n", 8), ("50000 100000\n", 1), ("160000 100000\n", 2), ("10 100000\n", 1),
+        ("1600000 100000\n", 8), ("", 8), ("what\n", 8), ("x y\n", 8), ("1 0x10\n", 8), (None, 8),
+    ],
+)  # fmt: skip
+def test_a_containers_quota_counts(monkeypatch: pytest.MonkeyPatch, quota: str | None, expected: int) -> None:
+    asked: list[str] = []
+
+    class Quota:
+        def __init__(self, path: str) -> None:
+            asked.append(path)
+
+        def read_text(self) -> str:
+            if quota is None:
+                raise FileNotFoundError
+            return quota
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(threads, "Path", Quota)
+    assert cores() == expected
+    assert asked == ["/sys/fs/cgroup/cpu.max"]
+    monkeypatch.delattr(os, "sched_getaffinity")  # macOS and Windows have none
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert cores() == min(expected, 3)
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert cores() == 1
+
+
+def test_this_machine() -> None:
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+# -- the meter --------------------------------------------------------------------------------------------------------
+
+
+class Times(tuple[float, ...]):
+    """psutil's times of the whole machine: user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice."""
+
+    @property
+    def idle(self) -> float:
+        return self[3]
+
+    @property
+    def iowait(self) -> float:
+        return self[4]
+
+
+def test_the_meter_counts_what_others_keep_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, machine, own = [0.0], [Times([0.0] * 10)], [(0.0, 0.0)]
+    process = SimpleNamespace(cpu_times=lambda: SimpleNamespace(user=own[0][0], system=own[0][1]))
+    monkeypatch.setattr(threads, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(threads, "psutil", SimpleNamespace(Process=lambda: process, cpu_times=lambda: machine[0]))
+    meter = busy_elsewhere()
+    # in 10 s: 12 s of work on all cores (2 of them a guest's, counted in user already), 4 s waiting; 5 s ours
+    now[0], machine[0], own[0] = 10.0, Times([7.0, 1, 2, 60, 4, 0.5, 0.5, 1, 2, 0]), (4.0, 1.0)
+    assert meter() == pytest.approx((12 - 5) / 10)
+    now[0], machine[0] = 10.1, Times([700.0, 1, 2, 60, 4, 0.5, 0.5, 1, 2, 0])
+    assert meter() == 0.0, "a tenth of a second is too short to tell"
+    now[0], machine[0], own[0] = 20.0, Times([10.0, 1, 2, 60, 4, 0.5, 0.5, 1, 2, 0]), (5.0, 1.0)
+    assert meter() == pytest.approx((3 - 1) / 10), "the short reading was forgotten, not its time"
+    now[0], own[0] = 30.0, (50.0, 1.0)
+    assert meter() == 0.0, "never below nothing"
+
+
+def test_the_real_meter_reads_this_machine() -> None:
+    meter = busy_elsewhere()
+    assert meter() >= 0.0
+    assert ThreadCount().check() >= 1
+
+
+# -- decoding with one ------------------------------------------------------------------------------------------------
+
+
+def test_one_thread_gives_back_what_it_found() -> None:
+    for before in (2, 1, 3):
+        torch.set_num_threads(before)
+        with one_thread():
+            assert torch.get_num_threads() == 1
+            with one_thread():
+                assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == before
+        with pytest.raises(KeyError), one_thread():
+            raise KeyError
+        assert torch.get_num_threads() == before
