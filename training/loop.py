@@ -173,10 +173,10 @@ def sample(model: GPT, tokenizer: Tokenizer, config: TrainConfig) -> str:
 
 
 def _diverged(step: int, config: TrainConfig, recent: list[float]) -> str:
-    muon = f", and Muon's {config.muon_learning_rate / 10:.1g} instead of {config.muon_learning_rate:g}"
-    muon = muon if config.optimizer == "muon" else ""
+    rate, muon = config.learning_rate, config.muon_learning_rate
+    others = f", and Muon's {muon / 10:.1g} instead of {muon:g}" if config.optimizer == "muon" else ""
     was = f" (it was {recent[-1]:.3f} a step before)" if recent else ""
     return (
         f"the loss is no longer a number since step {step}{was}: the updates were too large. "
-        f"Train again with a learning rate of {config.learning_rate / 10:.1g} instead of {config.learning_rate:g}{muon}."
+        f"Train again with a learning rate of {rate / 10:.1g} instead of {rate:g}{others}."
     )
