@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights:
         return answer_control(server, request)
 
     decode_.__name__ = "decode"  # the name that the page's scripts call it by
-    opening = decode_({"session": "v" + secrets.token_hex(16), "prompt": text.PROMPT, "append": {"count": 12}})
+    opening = begin(decode_)
     with gr.Blocks(title=text.TITLE, fill_width=True, analytics_enabled=False) as demo:
         visitor = gr.Textbox(visible="hidden", elem_id="visitor", show_label=False)
         drawn("header", {"model": opening.get("model"), "models": server.shelf.shipped()}, [pulse, control, decode_])
@@ -73,6 +74,17 @@ def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights:
     demo.queue(default_concurrency_limit=2)
     demo.server_state = server
     return demo
+
+
+def begin(decode_: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """The reply that the page opens on: the shipped model has written a little, and its best induction head is chosen."""
+    request: dict[str, Any] = {"session": "v" + secrets.token_hex(16), "prompt": text.PROMPT, "append": {"count": 20}}
+    first = decode_(request)
+    if not first["ok"]:
+        return first
+    scores = first["kinds"]["induction"]
+    places = [(layer, head) for layer, row in enumerate(scores) for head in range(len(row))]
+    return decode_({**request, "head": max(places, key=lambda place: scores[place[0]][place[1]] or 0.0)})
 
 
 def launch_options(limits: Limits) -> dict[str, Any]:

@@ -37,7 +37,7 @@ TO_DECODE = "Next: let it write"
 TO_ATTENTION = "Next: look at its attention"
 TO_CORPUS = "Begin again with a text of your own"
 
-PROMPT = "Once upon a time"
+PROMPT = "Mira and the Red Kite\nMira had a red kite."
 NO_TEXT = "There is no text to train on yet: upload one under Corpus, or take the tales that come with the app."
 EXAMPLE_MISSING = "This text is not in assets/corpora: get the whole repository, assets included."
 BROKEN = "Something broke on the server. Its log has the details; nothing that you entered is lost."

@@ -22,8 +22,9 @@ from training.__main__ import main as train  # noqa: E402
 
 CORPUS = "assets/corpora/tales.txt"
 SETTINGS = (
-    "--preset fast --tokenizer bpe --vocab-size 1536 --context 128 --steps 4000 --batch-size 16 --learning-rate 0.003 "
-    "--warmup-steps 100 --eval-every 250 --eval-tokens 32768 --sample-every 500 --seed 1337 --name Tales"
+    "--preset fast --tokenizer bpe --vocab-size 1536 --context 128 --steps 4000 --batch-size 16 --optimizer muon "
+    "--muon-learning-rate 0.03 --learning-rate 0.006 --weight-decay 0.05 --warmup-steps 20 --schedule linear "
+    "--eval-every 250 --eval-tokens 32768 --sample-every 500 --seed 1337 --name Tales"
 )
 
 CARD = """# Tales
@@ -36,7 +37,7 @@ A GPT that tells small tales. It comes with Glass GPT so that the page opens on 
 | tokenizer | byte-level BPE of {vocab_size} entries, learnt from the corpus |
 | shape | {layers} layers x {heads} heads, width {width}, context {context}, {positions} positions, {activation} |
 | parameters | {parameters:,} |
-| training | {steps:,} steps of {batch_size} x {context} tokens, AdamW, learning rate {learning_rate}, seed {seed} |
+| training | {steps:,} steps of {batch_size} x {context} tokens, Muon {muon_learning_rate} and AdamW {learning_rate}, seed {seed} |
 | kept | step {step:,}, the lowest validation loss |
 | validation loss | {val_loss:.4f} nats per token, {bits_per_byte:.4f} bits per byte, on the last tenth of the corpus |
 | licence | MIT, like the rest of the repository |
@@ -64,7 +65,7 @@ def card(index: dict[str, Any], train_config: dict[str, Any], text: bytes) -> st
         parameters=config.parameters(),
         settings=SETTINGS,
         **index["config"],
-        **{name: train_config[name] for name in ("steps", "batch_size", "learning_rate", "seed")},
+        **{name: train_config[name] for name in ("steps", "batch_size", "learning_rate", "muon_learning_rate", "seed")},
         **{name: index["meta"][name] for name in ("step", "val_loss", "bits_per_byte")},
     )
 

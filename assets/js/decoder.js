@@ -229,6 +229,7 @@
     }
     state.prompt = reply.prompt ?? reply.pieces.slice(0, reply.prompt_tokens)
       .filter((p) => p[1] !== 'bytes' && p[1] !== 'special').map((p) => p[0]).join('');
+    if (reply.exact) state.head = [reply.exact.layer, reply.exact.head]; // the head that the page opens on
     try {
       take(reply, true, state.rows);
     } catch (error) {

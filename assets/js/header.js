@@ -128,6 +128,7 @@
     button.addEventListener('keydown', event => {
       if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
         event.preventDefault();
+        event.stopPropagation(); // the menu's own arrows would move on from the entry that is focused now
         open(event.key === 'ArrowUp' ? 'last' : 'first');
       }
     });

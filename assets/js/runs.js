@@ -8,6 +8,7 @@
   const KEPT = 'glass.run';
   const LIVE = 330, NEARBY = 1000, IDLE = 5000, PATIENCE = 15000;  // milliseconds
   let server = null, timer = 0, asking = false, again = false, failures = 0, remembered = false;
+  let passing = false;  // the model on show is a state that the watched run, then in training, has since left behind
   let state = empty(null);
 
   function empty(id) {
@@ -165,12 +166,14 @@
     },
   };
 
-  /** Makes the watched run the model being looked at, once it has weights. */
+  const moves = run => run.state === 'running' || run.state === 'paused';
+
+  /** Makes the watched run the model being looked at, once it has weights. A text written with the weights that a run
+      ended with stays; one written with an earlier state of them gives way to these. */
   function look() {
     const run = state.run, seen = glass.last('model');
     if (!run || !Number.isFinite(run.snapshot_step)) return;
-    const moves = run.state === 'running' || run.state === 'paused';
-    if (moves || !seen || seen.ref !== run.ref) glass.decoder.useModel(run.ref);
+    if (moves(run) || passing || !seen || seen.ref !== run.ref) glass.decoder.useModel(run.ref);
   }
 
   function connect(theServer) {
@@ -178,6 +181,7 @@
     ask();
   }
 
+  glass.on('model', model => { passing = Boolean(model && state.run && model.ref === state.run.ref && moves(state.run)); });
   document.addEventListener('visibilitychange', () => { if (!document.hidden) ask(); });
   Object.assign(glass, {watchRun, openTab, fmt, runs: {connect, control, ask, look}});
   state = empty(kept());

@@ -273,7 +273,7 @@
 
     function overlay() {
       const state = glass.decoder.state, look = glass.last('look');
-      if (!view || !at) return;
+      if (!view || !at || view.rows.length < view.count) return; // the text is being replaced: a paint follows
       tell(words, view, state, look);
       bar.mark(look && !look.masked ? look.weight : null);
       table(top, view, state, look);
