@@ -77,12 +77,12 @@ def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights:
 
 
 def begin(decode_: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    """The reply that the page opens on: the shipped model has written a little, and its best induction head is chosen."""
-    request: dict[str, Any] = {"session": "v" + secrets.token_hex(16), "prompt": text.PROMPT, "append": {"count": 20}}
+    """The reply that the page opens on: the shipped model has written a little, seen through its previous-token head."""
+    request: dict[str, Any] = {"session": "v" + secrets.token_hex(16), "prompt": text.PROMPT, "append": {"count": 21}}
     first = decode_(request)
     if not first["ok"]:
         return first
-    scores = first["kinds"]["induction"]
+    scores = first["kinds"]["previous"]
     places = [(layer, head) for layer, row in enumerate(scores) for head in range(len(row))]
     return decode_({**request, "head": max(places, key=lambda place: scores[place[0]][place[1]] or 0.0)})
 
