@@ -77,7 +77,7 @@ def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights:
 
 
 def begin(decode_: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    """The reply that the page opens on: the shipped model has written a little, seen through its previous-token head."""
+    """The reply that the page opens on: the shipped model wrote a little, seen through its previous-token head."""
     request: dict[str, Any] = {"session": "v" + secrets.token_hex(16), "prompt": text.PROMPT, "append": {"count": 21}}
     first = decode_(request)
     if not first["ok"]:

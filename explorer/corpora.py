@@ -69,7 +69,8 @@ def describe(corpus: Corpus) -> dict[str, Any]:
         "name": corpus.name,
         "source": corpus.source,
         "encoding": corpus.encoding,
-        "notes": [note for note in corpus.notes if not note.startswith("Encoding: UTF-8")],  # the plain case is said above
+        # the plain case is said above the notes
+        "notes": [note for note in corpus.notes if not note.startswith("Encoding: UTF-8")],
         "characters": counted.characters,
         "figures": figures,
         "excerpt": corpus.text[:_EXCERPT],

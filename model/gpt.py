@@ -135,7 +135,7 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """A decoder-only transformer (Radford et al., 2019, and the other shapes of GPTConfig): ids (B T) -> logits (B T V)."""
+    """A decoder-only transformer (Radford et al., 2019; other shapes by GPTConfig): ids (B T) -> logits (B T V)."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()

@@ -37,7 +37,8 @@ A GPT that tells small tales. It comes with Glass GPT so that the page opens on 
 | tokenizer | byte-level BPE of {vocab_size} entries, learnt from the corpus |
 | shape | {layers} layers x {heads} heads, width {width}, context {context}, {positions} positions, {activation} |
 | parameters | {parameters:,} |
-| training | {steps:,} steps of {batch_size} x {context} tokens, Muon {muon_learning_rate} and AdamW {learning_rate}, seed {seed} |
+| training | {steps:,} steps of {batch_size} x {context} tokens, seed {seed} |
+| optimizer | Muon {muon_learning_rate} for the blocks' matrices, AdamW {learning_rate} for the rest |
 | kept | step {step:,}, the lowest validation loss |
 | validation loss | {val_loss:.4f} nats per token, {bits_per_byte:.4f} bits per byte, on the last tenth of the corpus |
 | licence | MIT, like the rest of the repository |
