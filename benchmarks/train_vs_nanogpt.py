@@ -56,7 +56,8 @@ def run_peer(scratch: Path, steps: int, threads: int) -> float:
     command = (
         f"{sys.executable} train.py --dataset=bench --device=cpu --compile=False --eval_iters=1 "
         f"--eval_interval=1000000 --log_interval=1 --block_size=64 --batch_size=12 --n_layer=4 "
-        f"--n_head=4 --n_embd=128 --max_iters={steps} --lr_decay_iters={steps} --dropout=0.0 --gradient_accumulation_steps=1"
+        f"--n_head=4 --n_embd=128 --max_iters={steps} "
+        f"--lr_decay_iters={steps} --dropout=0.0 --gradient_accumulation_steps=1"
     )
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command.split(), cwd=scratch, env=environment, capture_output=True, text=True, check=True)
