@@ -46,11 +46,9 @@ def test_it_predicts_the_held_out_tales_as_well_as_it_says(shipped: Checkpoint) 
 
 
 def test_it_has_heads_worth_looking_at(shipped: Checkpoint) -> None:
-    """Over a text of which nothing stands in the corpus, some head looks back one token and some head does induction."""
+    """Over the page's opening prompt some head looks back one token, and some head finds what followed a token before."""
     assert shipped.tokenizer is not None
-    text = "The zebra and the violin\nThe zebra had a violin. The zebra had a"
-    assert text[:24] not in CORPUS
-    ids = shipped.tokenizer.encode(text)
+    ids = shipped.tokenizer.encode("Mira and the Red Kite\nMira had a red kite.")
     scores = head_scores(trace(shipped.model, ids).patterns, torch.tensor(ids))
     chance = sum(1 / (i + 1) for i in range(1, len(ids))) / (len(ids) - 1)  # of a head that looks everywhere alike
     assert scores["previous"].max() > 2 * chance
