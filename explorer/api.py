@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import gradio as gr
 import torch
 
-from explorer.decode import decode
+from explorer.decode import RequestError, decode, whole
 from explorer.server import Server
 from model import trace
 
 
 def add(server: Server) -> None:
     """Register the endpoints in the Blocks that are being built."""
+    caller = "v" + secrets.token_hex(16)  # one visitor for all calls: a new one each would push the page's visitors out
 
     def models() -> list[dict[str, Any]]:
         """The models that can be looked at without a link: ref, name, source and a line about each."""
@@ -44,11 +47,12 @@ def add(server: Server) -> None:
             text (prompt and continuation), ids, and the model's summary.
         """
         settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+        left = whole(tokens, "tokens", 0, 1000)
         reply = ask(prompt, model, settings, rows=1)
-        left = max(0, min(int(tokens), 1000))
         while left and not reply["ended"]:
             count = min(left, server.limits.tokens_a_call)
-            reply = ask(None, model, settings, 1, ids=reply["ids"], prompt_tokens=reply["prompt_tokens"], count=count)
+            begun = {"ids": reply["ids"], "prompt_tokens": reply["prompt_tokens"], "step": reply["model"]["step"]}
+            reply = ask(None, model, settings, 1, count=count, **begun)
             left -= count
         view = server.view(model or server.shelf.default())
         return {"text": view.tokenizer.decode(reply["ids"]), "ids": reply["ids"], "model": reply["model"]}
@@ -81,10 +85,13 @@ def add(server: Server) -> None:
             tokens (one text each) and weights: row i holds what token i pays to the tokens 0..i; each row sums to 1.
         """
         view = server.view(model or server.shelf.default())
-        ids = view.tokenizer.encode(prompt)[-view.model.config.context :]
-        if not 0 <= layer < view.model.config.layers or not 0 <= head < view.model.config.heads:
-            raise gr.Error(f"layers count to {view.model.config.layers - 1}, heads to {view.model.config.heads - 1}.")
-        pattern = trace(view.model, torch.tensor(ids)).patterns[layer, head]
+        config, most = view.model.config, server.limits.prompt_characters
+        layer, head = whole(layer, "layer", 0, config.layers - 1), whole(head, "head", 0, config.heads - 1)
+        if not isinstance(prompt, str) or len(prompt) > most:
+            raise RequestError(f"The prompt has to be a text of at most {most:,} characters: shorten it.")
+        ids = view.tokenizer.encode(prompt)[-config.context :]
+        with server.decoding:
+            pattern = trace(view.model, torch.tensor(ids, dtype=torch.int64)).patterns[layer, head]
         return {
             "tokens": [view.tokenizer.piece(token).text for token in ids],
             "weights": [pattern[i, : i + 1].tolist() for i in range(len(ids))],
@@ -93,7 +100,7 @@ def add(server: Server) -> None:
     def ask(prompt: str | None, model: str, settings: dict[str, Any], rows: int, **more: Any) -> dict[str, Any]:
         count = more.pop("count", 0)
         request = {
-            "session": "v" + secrets.token_hex(16),
+            "session": caller,
             "model": model or None,
             "prompt": prompt,
             "append": {"count": count},
@@ -101,10 +108,21 @@ def add(server: Server) -> None:
             "rows": rows,
             **more,
         }
-        try:
-            return decode(server, request)
-        except ValueError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+        return decode(server, request)
 
     for function in (models, continue_text, next_token, attention):
-        gr.api(function, api_name=function.__name__, concurrency_limit=2)
+        gr.api(in_words(function), api_name=function.__name__, concurrency_limit=2)
+
+
+def in_words(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with the sentence of a ValueError handed on to the caller; Gradio hides all others."""
+
+    @wraps(function)
+    def answer(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except ValueError as error:
+            text = str(error)
+            raise gr.Error(text[:1].upper() + text[1:], print_exception=False) from error
+
+    return answer

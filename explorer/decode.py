@@ -6,7 +6,6 @@ reload or a second tab need no state here, and the same request gets the same an
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +55,7 @@ def decode(server: Server, raw: Any) -> dict[str, Any]:
     ref = raw.get("model") or server.shelf.default()
     view = (None if begins else visitor.held(ref, raw.get("step"))) or server.view(ref, fresh=begins)
     request = parse(raw, server, view)
-    with server.decoding, visitor.lock:
+    with visitor.lock, server.decoding:  # this order: ten calls of one visitor take one place
         return answer(visitor.decoder(view), view, request, server)
 
 
@@ -68,7 +67,7 @@ def answer(decoder: Decoder, view: View, request: Request, server: Server) -> di
         ids, unknown, notice = read_prompt(request.prompt, tokenizer, context)
         prompt_tokens = len(ids)
     before = max(0, len(ids) - context)
-    ids, ended = write(decoder, list(ids), request, tokenizer, server.limits.text_tokens)
+    ids, ended = write(decoder, list(ids), prompt_tokens, request, tokenizer, server.limits.text_tokens)
     logits = decoder.read(ids)
     start = decoder.start
     kept = start == before  # else the window has slid and every row is new
@@ -110,14 +109,17 @@ def read_prompt(prompt: str, tokenizer: Tokenizer, context: int) -> tuple[list[i
 
 
 def write(
-    decoder: Decoder, ids: list[int], request: Request, tokenizer: Tokenizer, longest: int
+    decoder: Decoder, ids: list[int], prompt_tokens: int, request: Request, tokenizer: Tokenizer, longest: int
 ) -> tuple[list[int], bool]:
-    """The text with what was asked for appended, and whether it has come to its end-of-text."""
+    """The text with what was asked for appended, and whether it has come to its end-of-text.
+
+    An end-of-text among the first `prompt_tokens` ends nothing: texts begin with it where there was no prompt.
+    """
     end = tokenizer.end_of_text
     if request.append.choose is not None:
         ids.append(request.append.choose)
     for _ in range(request.append.count):
-        if len(ids) >= longest or (end is not None and ids[-1] == end and len(ids) > request.prompt_tokens):
+        if len(ids) >= longest or (end is not None and ids[-1] == end and len(ids) > prompt_tokens):
             break
         dist = distribution(decoder.read(ids), request.settings, torch.tensor(ids))
         ids.append(draw(dist, uniform(request.settings.seed, len(ids))).token)
@@ -125,8 +127,7 @@ def write(
         raise RequestError(
             f"The text has {len(ids):,} tokens and {longest:,} are the most: begin a new one with a prompt."
         )
-    written = len(ids) > request.prompt_tokens or request.append.count > 0
-    return ids, len(ids) >= longest or (end is not None and ids[-1] == end and written)
+    return ids, len(ids) >= longest or (end is not None and ids[-1] == end and len(ids) > prompt_tokens)
 
 
 def parse(raw: dict[str, Any], server: Server, view: View) -> Request:
@@ -143,27 +144,28 @@ def parse(raw: dict[str, Any], server: Server, view: View) -> Request:
             )
         prompt = prompt.replace("\r\n", "\n")
     ids = _ids(raw.get("ids"), config.vocab_size, limits.text_tokens) if prompt is None else []
-    append = raw.get("append") or {}
-    choose = append.get("choose") if isinstance(append, dict) else None
-    head, have = raw.get("head") or [0, 0], raw.get("have") or {}
-    if not isinstance(head, list | tuple) or len(head) != 2 or not isinstance(have, dict):
+    append, have, head = raw.get("append") or {}, raw.get("have") or {}, raw.get("head") or [0, 0]
+    if not isinstance(append, dict) or not isinstance(have, dict):
+        raise RequestError("The request does not say what to write: reload the page.")
+    if not isinstance(head, list | tuple) or len(head) != 2:
         raise RequestError("The request names no head: reload the page.")
+    choose = append.get("choose")
     return Request(
         prompt=prompt,
         ids=ids,
-        prompt_tokens=_whole(raw.get("prompt_tokens", 0), "prompt_tokens", 0, limits.text_tokens),
+        prompt_tokens=whole(raw.get("prompt_tokens", 0), "prompt_tokens", 0, limits.text_tokens),
         append=Append(
-            count=_whole(append.get("count", 0), "count", 0, limits.tokens_a_call) if isinstance(append, dict) else 0,
-            choose=None if choose is None else _whole(choose, "the chosen token", 0, config.vocab_size - 1),
+            count=whole(append.get("count", 0), "count", 0, limits.tokens_a_call),
+            choose=None if choose is None else whole(choose, "the chosen token", 0, config.vocab_size - 1),
         ),
         settings=_settings(raw.get("settings") or {}),
         head=(
-            _whole(head[0], "the layer", 0, config.layers - 1),
-            _whole(head[1], "the head", 0, config.heads - 1),
+            whole(head[0], "the layer", 0, config.layers - 1),
+            whole(head[1], "the head", 0, config.heads - 1),
         ),
-        have_maps=_whole(have.get("maps", 0), "have.maps", 0, limits.text_tokens),
-        have_exact=_whole(have.get("exact", 0), "have.exact", 0, limits.text_tokens),
-        rows=_whole(raw.get("rows", 12), "rows", 1, limits.rows),
+        have_maps=whole(have.get("maps", 0), "have.maps", 0, limits.text_tokens),
+        have_exact=whole(have.get("exact", 0), "have.exact", 0, limits.text_tokens),
+        rows=whole(raw.get("rows", 12), "rows", 1, limits.rows),
     )
 
 
@@ -172,15 +174,21 @@ def _ids(value: Any, vocabulary: int, longest: int) -> list[int]:
         raise RequestError("The request has neither a prompt nor a text: reload the page.")
     if len(value) > longest:
         raise RequestError(f"The text has {len(value):,} tokens and {longest:,} are the most: begin a new one.")
-    return [_whole(token, "a token", 0, vocabulary - 1) for token in value]
+    return [whole(token, "a token", 0, vocabulary - 1) for token in value]
 
 
-def _whole(value: Any, name: str, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or int(value) != value:
+def whole(value: Any, name: str, low: int, high: int) -> int:
+    """A whole number from somebody else, as an int. Raises RequestError where it is none, or outside low..high."""
+    if not _finite(value) or int(value) != value:
         raise RequestError(f"{name} is {str(value)[:40]!r} and has to be a whole number.")
     if not low <= value <= high:
-        raise RequestError(f"{name} is {int(value)} and has to be from {low} to {high}.")
+        raise RequestError(f"{name} is {str(int(value))[:40]} and has to be from {low} to {high}.")
     return int(value)
+
+
+def _finite(value: Any) -> bool:
+    """Whether it is a number to reckon with; JSON as Python reads it also has NaN, Infinity and endless integers."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _settings(values: Any) -> Settings:
@@ -190,7 +198,9 @@ def _settings(values: Any) -> Settings:
     chosen: dict[str, Any] = {}
     for name, default in known.items():
         value = values.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not _finite(value):
             raise RequestError(f"{name} is {str(value)[:40]!r} and has to be a number.")
-        chosen[name] = int(value) if isinstance(default, int) else float(value)
+        if isinstance(default, int) and int(value) != value:
+            raise RequestError(f"{name} is {value} and has to be a whole number.")
+        chosen[name] = type(default)(value)
     return Settings(**chosen)

@@ -27,6 +27,8 @@ class Visitor:
         self.owner = hashlib.sha256(token.encode()).hexdigest()[:32]
         self.lock = threading.Lock()
         self.corpus: Corpus | None = None
+        self.reading: tuple[str, str | None, bool] | None = None
+        """The file read last: its path, the column, and whether broken lines were skipped."""
         self._tokenizers: dict[tuple[str, int], Tokenizer] = {}
         self._decoders: OrderedDict[tuple[str, int], tuple[View, Decoder]] = OrderedDict()
         self._capacity = decoders

@@ -75,10 +75,10 @@ class Shelf:
                 continue
             try:
                 index = read_index(folder)
-            except CheckpointError:
+                config = GPTConfig.from_dict(dict(index["config"]))
+                name = str(dict(index.get("meta") or {}).get("name", folder.name))
+            except (ValueError, KeyError, TypeError):
                 continue  # a damaged one is not offered; opening it by its ref says what is wrong
-            config = GPTConfig.from_dict(index["config"])
-            name = index["meta"].get("name", folder.name)
             found.append({"ref": f"shipped:{folder.name}", "name": name, "source": "shipped", "detail": shape(config)})
         return found
 
@@ -93,7 +93,8 @@ class Shelf:
 
     def open_shipped(self, name: str) -> View:
         """A shipped model. Raises CheckpointError."""
-        if Path(name).name != name or not (self._weights / name / INDEX).exists():
+        names = [path.name for path in self._weights.iterdir()] if self._weights.is_dir() else []
+        if name not in names or not (self._weights / name / INDEX).exists():  # `..` is a name too, but not in the list
             raise CheckpointError(f"there is no shipped model called {name[:60]!r}: choose one under Models.")
         return self._open(f"shipped:{name}", self._weights / name, "shipped")
 

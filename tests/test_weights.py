@@ -46,7 +46,7 @@ def test_it_predicts_the_held_out_tales_as_well_as_it_says(shipped: Checkpoint) 
 
 
 def test_it_has_heads_worth_looking_at(shipped: Checkpoint) -> None:
-    """Over the page's opening prompt some head looks back one token, and some head finds what followed a token before."""
+    """Over the opening prompt some head looks back one token, and some finds what followed a token before."""
     assert shipped.tokenizer is not None
     ids = shipped.tokenizer.encode("Mira and the Red Kite\nMira had a red kite.")
     scores = head_scores(trace(shipped.model, ids).patterns, torch.tensor(ids))

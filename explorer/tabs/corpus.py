@@ -54,13 +54,19 @@ def build(server: Server, visitor: gr.Textbox) -> CorpusTab:
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320), gr.Column(elem_classes="g-card"):
             gr.Markdown(text.UPLOAD_SHARED if server.limits.shared else text.UPLOAD)
-            file = gr.File(label=text.FILE, file_types=list(READABLE_TYPES), height=120, elem_id="upload", elem_classes="g-keep")
+            file = gr.File(
+                label=text.FILE,
+                file_types=list(READABLE_TYPES),
+                height=120,
+                elem_id="upload",
+                elem_classes="g-keep",
+            )
             column = gr.Dropdown([], label=text.COLUMN, visible=False, interactive=True, elem_id="column")
             keep_good = gr.Checkbox(False, label=text.KEEP_GOOD, visible=False, elem_id="keep-good")
             pasted = gr.Textbox(label=text.PASTE, placeholder=text.PASTE_HINT, lines=4, max_lines=12, elem_id="paste")
             use = gr.Button(text.USE_PASTE, elem_id="use-paste")
             example = gr.Dropdown(
-                corpora.choices(), value=corpora.DEFAULT, label=text.EXAMPLE, interactive=True, elem_id="example"
+                corpora.choices(), value=None, label=text.EXAMPLE, interactive=True, elem_id="example"
             )
         with gr.Column(scale=7, min_width=320):
             card = drawn("corpus", functions=[state(server)], elem_id="corpus-card")
@@ -74,10 +80,11 @@ def build(server: Server, visitor: gr.Textbox) -> CorpusTab:
     uploaded = Uploads(server)
     gr.on([file.upload, use.click], lambda: None, None, example, api_visibility="private", show_progress="hidden")
     file.upload(uploaded.read, [visitor, file], [card, column, keep_good], **private)
-    column.input(uploaded.reread, [visitor, file, column, keep_good], [card], **private)
+    # `change`: Gradio's lists say `input` whenever they lose the focus, so that a Tab would take another text.
+    column.change(uploaded.reread, [visitor, file, column, keep_good], [card], **private)
     keep_good.input(uploaded.reread, [visitor, file, column, keep_good], [card], **private)
     use.click(uploaded.paste, [visitor, pasted], [card], **private)
-    example.input(uploaded.example, [visitor, example], [card], **private)
+    example.change(uploaded.example, [visitor, example], [card], **private)
     return CorpusTab(card)
 
 
@@ -99,20 +106,25 @@ class Uploads:
                 look = csv_columns if kind in CSV_TYPES else jsonl_fields
                 preview = look(path, max_bytes=self._server.limits.upload_bytes)
                 columns = gr.update(choices=list(preview.columns), value=preview.guess, visible=True)
+                self._has_read(visitor, path, preview.guess, False)  # what filling the list would ask for again
             except ValueError:
                 pass  # the card says what is wrong with the file
         return reply, columns, gr.update(visible=kind in JSONL_TYPES, value=False)
 
     def reread(self, visitor: str, path: str | None, column: str | None, keep_good: bool) -> Any:
         """Another column was chosen, or broken lines are to be skipped."""
-        return self._take(visitor, lambda: self._file(path, column, keep_good)) if path else gr.skip()
+        if not path or self._has_read(visitor, path, column, keep_good):
+            return gr.skip()
+        return self._take(visitor, lambda: self._file(path, column, keep_good))
 
     def paste(self, visitor: str, pasted: str) -> Any:
         """A text was pasted."""
         return self._take(visitor, lambda: from_text(pasted, max_bytes=self._server.limits.upload_bytes))
 
-    def example(self, visitor: str, key: str) -> Any:
-        """One of the offered texts was chosen."""
+    def example(self, visitor: str, key: str | None) -> Any:
+        """One of the offered texts was chosen; or none, by an upload or a paste."""
+        if key is None:
+            return gr.skip()
         return self._take(visitor, lambda: corpora.take(key))
 
     def _file(self, path: str, column: str | None = None, keep_good: bool = False) -> Corpus:
@@ -124,6 +136,15 @@ class Uploads:
             keep_good_lines=keep_good,
             max_bytes=self._server.limits.upload_bytes,
         )
+
+    def _has_read(self, token: str, path: str, column: str | None, keep_good: bool) -> bool:
+        """Whether this is the visitor's last reading of a file; if not, it is from now on."""
+        try:
+            visitor = self._server.visitors.get(token)
+        except ValueError:
+            return False  # `_take` says it
+        before, visitor.reading = visitor.reading, (path, column, keep_good)
+        return visitor.reading == before
 
     def _take(self, token: str, read: Callable[[], Corpus]) -> dict[str, Any]:
         @answering

@@ -155,11 +155,12 @@ def chosen(preset: str) -> list[Any]:
 def recipe_of(preset: str, values: tuple[Any, ...]) -> Recipe:
     """The recipe that the boxes describe. Raises ConfigError naming the box and a value that works."""
     changes = dict(zip(FIELDS, values, strict=True))
-    missing = [field for field, value in changes.items() if value is None]
-    if missing:
-        raise ConfigError(f"{missing[0].replace('_', ' ')} is empty: enter a number, or choose the recipe again.")
-    whole = {field for field in FIELDS if isinstance(_values(preset)[FIELDS.index(field)], int)}
-    changes = {field: int(value) if field in whole else value for field, value in changes.items()}
+    usual = dict(zip(FIELDS, _values(preset), strict=True))
+    for field, value in changes.items():
+        number = isinstance(value, int | float) and abs(value) < 1e300  # neither nan nor infinity
+        if value is None or (isinstance(usual[field], int | float) and not number):
+            raise ConfigError(f"{field.replace('_', ' ')} is empty: enter a number, or choose the recipe again.")
+    changes = {field: int(value) if isinstance(usual[field], int) else value for field, value in changes.items()}
     if PRESETS[preset].recipe.tokenizer != "bpe" and changes["tokenizer"] != "bpe":
         changes.pop("vocab_size")
     return PRESETS[preset].recipe.with_changes(changes)
@@ -172,7 +173,7 @@ def foretell(preset: str, *values: Any) -> str:
     except ValueError as error:
         return f"**Cannot be trained:** {error}"
     train = recipe.train
-    body = recipe.model_config(1).parameters() - recipe.model_config(1).width
+    body = 2 * recipe.model_config(1).parameters() - recipe.model_config(2).parameters()  # less 1 entry's share
     seen = train.steps * train.batch_size * recipe.model_config(1).context
     return (
         f"{PRESETS[preset].sentence} {millions(body)} parameters besides the vocabulary; "
@@ -242,7 +243,7 @@ def start(
             f"{millions(limits.parameters)}: choose fewer layers, a smaller width or a smaller vocabulary."
         )
     data = prepare(corpus.text, tokenizer, config.context, recipe.train.val_fraction)
-    called = name.strip()[:80] or f"{corpus.name.rsplit('.', 1)[0]} {PRESETS[preset].title.lower()}"
+    called = (name or "").strip()[:80] or f"{corpus.name.rsplit('.', 1)[0]} {PRESETS[preset].title.lower()}"
     about = {"name": corpus.name, "source": corpus.source, "characters": len(corpus.text), "notes": list(corpus.notes)}
     owner = visitor.owner if limits.shared else None
     folder = RunFolder.create(server.jobs.root / new_run_id(called), called, recipe, about, owner)

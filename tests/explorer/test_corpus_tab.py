@@ -1,0 +1,316 @@
+"""The Corpus tab's handlers: what a visitor brings becomes their text, and what cannot be read leaves it as it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from explorer import corpora, text
+from explorer.components import ASSETS
+from explorer.server import Server
+from explorer.tabs.corpus import Uploads, state
+from tests.explorer.tiny import TEXT, sentence, token, visitor
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
+GOOD = '{"id": 1, "text": "the cat sat on the mat"}\n{"id": 2, "text": "the dog sat on the log"}\n'
+BROKEN = GOOD + '{"id": 3, "text": \nno json\n{"id": 4}\n'
+
+
+@pytest.fixture
+def uploads(server: Server) -> Uploads:
+    return Uploads(server)
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Callable[[str, bytes | str], str]:
+    """Writes a file as Gradio would have stored an upload; returns its path."""
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+
+    def write(name: str, content: bytes | str) -> str:
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(folder / name)
+
+    return write
+
+
+Put = Callable[[str, bytes | str], str]
+
+
+def shown(update: Any) -> dict[str, Any]:
+    """A Gradio update without its mark."""
+    assert update["__type__"] == "update"
+    return {key: value for key, value in update.items() if key != "__type__"}
+
+
+def test_a_plain_text_becomes_the_visitors_own(server: Server, uploads: Uploads, put: Put) -> None:
+    card, column, keep = uploads.read(token(1), put("book.txt", TEXT))
+    corpus = visitor(server).corpus
+    assert corpus is not None
+    assert (corpus.text, corpus.name, corpus.source) == (TEXT, "book.txt", "file")
+    assert card["ok"]
+    assert (card["name"], card["characters"], card["encoding"]) == ("book.txt", len(TEXT), "UTF-8")
+    assert dict(card["figures"]) == {
+        "characters": f"{len(TEXT):,}",
+        "distinct": str(len(set(TEXT))),
+        "words": f"{len(TEXT.split()):,}",
+        "lines": str(TEXT.count("\n")),
+        "bytes": f"{len(TEXT.encode()):,}",
+    }
+    assert card["excerpt"] + TEXT[1500:] == TEXT
+    assert card["more"] == len(TEXT) - 1500
+    shares = dict(card["common"])
+    assert next(iter(shares)) == max(set(TEXT), key=TEXT.count)
+    assert all(share == TEXT.count(character) / len(TEXT) for character, share in shares.items())
+    assert shown(column)["visible"] is shown(keep)["visible"] is False
+    json.dumps(card, allow_nan=False)
+
+
+@pytest.mark.parametrize("name", ["posts.csv", "posts.tsv"])
+def test_a_table_offers_its_columns(server: Server, uploads: Uploads, put: Put, name: str) -> None:
+    rows = [["id", "text", "place"], ["1", "the cat sat on the mat", "a mat"], ["2", "the dog sat on the log", "logs"]]
+    path = put(name, "\n".join(("\t" if name.endswith("tsv") else ",").join(row) for row in rows))
+    card, column, keep = uploads.read(token(1), path)
+    assert card["ok"]
+    assert dict(card["figures"])["documents"] == "2"
+    assert shown(column) == {"choices": ["id", "text", "place"], "value": "text", "visible": True}
+    assert shown(keep)["visible"] is False
+    corpus = visitor(server).corpus
+    assert corpus is not None
+    assert corpus.text == "the cat sat on the mat\nthe dog sat on the log"
+    assert uploads.reread(token(1), path, "place", False)["ok"]
+    corpus = visitor(server).corpus
+    assert corpus is not None
+    assert corpus.text == "a mat\nlogs"
+    assert "numbers" in sentence(uploads.reread(token(1), path, "id", False))
+    assert 'no column "nowhere"' in sentence(uploads.reread(token(1), path, "nowhere", False))
+    assert visitor(server).corpus is corpus
+
+
+def test_json_lines_offer_their_fields(server: Server, uploads: Uploads, put: Put) -> None:
+    card, field, keep = uploads.read(token(1), put("posts.jsonl", GOOD))
+    assert card["ok"]
+    assert shown(field) == {"choices": ["id", "text"], "value": "text", "visible": True}
+    assert shown(keep) == {"visible": True, "value": False}
+    corpus = visitor(server).corpus
+    assert corpus is not None
+    assert corpus.documents == ("the cat sat on the mat", "the dog sat on the log")
+
+
+def test_broken_lines_are_named_and_can_be_left_out(server: Server, uploads: Uploads, put: Put) -> None:
+    path = put("posts.jsonl", BROKEN)
+    card, field, keep = uploads.read(token(1), path)
+    assert "lines 3 and 4 are no JSON object" in sentence(card)
+    assert visitor(server).corpus is None
+    assert shown(keep)["visible"] is True  # the way out is offered
+    assert shown(field)["value"] == "text"
+    kept = uploads.reread(token(1), path, "text", True)
+    assert kept["ok"]
+    assert any("Left out: lines 3 and 4" in note for note in kept["notes"])
+    corpus = visitor(server).corpus
+    assert corpus is not None
+    assert corpus.text == "the cat sat on the mat\nthe dog sat on the log"
+    sentence(uploads.reread(token(1), path, "text", False))
+    assert visitor(server).corpus is corpus
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("picture.txt", PNG, "PNG picture"),
+        ("noise.txt", bytes(range(256)) * 20, "binary"),
+        ("book.pdf", b"%PDF-1.7\n" + PNG, "PDF"),
+        ("empty.txt", b"", "empty"),
+        ("blank.md", b" \n \n", "only spaces"),
+        ("one.txt", b"a", "one character long"),
+        ("same.txt", b"aaaaaa", "repeats one character"),
+        ("empty.csv", b"", "empty"),
+        ("header.csv", b"id,text\n", "no rows"),
+        ("quote.csv", b'id,text\n1,"the cat\n2,dog\n', "never closes"),
+        ("list.jsonl", b'[{"text": "a"}]', "JSON"),
+        ("none.jsonl", b"no json at all\n", "JSON"),
+        ("picture.csv", PNG, "PNG picture"),
+        ("picture.jsonl", PNG, "PNG picture"),
+    ],
+)
+def test_what_is_no_text_keeps_the_former_one(
+    server: Server, uploads: Uploads, put: Put, name: str, content: bytes, says: str
+) -> None:
+    assert uploads.paste(token(1), TEXT)["ok"]
+    before = visitor(server).corpus
+    card, _, _ = uploads.read(token(1), put(name, content))
+    error = sentence(card)
+    assert says in error
+    assert name in error
+    assert visitor(server).corpus is before
+    assert state(server)({"session": token(1)})["name"] == "pasted text"
+
+
+@pytest.mark.parametrize("what", ["file", "csv", "paste"])
+def test_too_much_is_refused_before_it_is_read(serve: Callable[..., Server], put: Put, what: str) -> None:
+    server = serve(upload_bytes=1000)
+    uploads = Uploads(server)
+    long = "the cat\n" * 200
+    if what == "paste":
+        card = uploads.paste(token(1), long)
+    else:
+        card = uploads.read(token(1), put("long.txt" if what == "file" else "long.csv", "text\n" + long))[0]
+    assert "the limit is 1 kB" in sentence(card)
+    assert uploads.paste(token(1), long[:1000])["ok"]
+
+
+HOSTILE = [
+    "<img src=x onerror=alert(1)>.txt",
+    "{{constructor}} ${alert(1)} `x`.txt",
+    "..%2f..%2fetc%2fpasswd.txt",
+    "..txt",
+    "a\nb\r\x1b[31m.txt",
+    "\u202egpj.txt",
+    "\u2028\x7f\x85.txt",
+    "ñ日本語😀.txt",
+    "&lt;script&gt;.txt",
+    "'; DROP TABLE runs;--.txt",
+    "n" * 200 + ".txt",
+    ".txt",
+    " .txt",
+    "no ending",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_a_hostile_name_is_a_name(server: Server, uploads: Uploads, put: Put, name: str) -> None:
+    card, _, _ = uploads.read(token(1), put(name, TEXT))
+    assert card["ok"]
+    assert card["name"].isprintable()
+    assert 0 < len(card["name"]) <= 48
+    if name.isprintable() and 4 < len(name) <= 48:
+        assert card["name"] == name.strip()
+    error = sentence(uploads.read(token(1), put(name, PNG))[0])
+    assert error.isprintable()
+
+
+def test_a_name_that_is_no_utf8_does_no_harm(uploads: Uploads, tmp_path: Path) -> None:
+    path = bytes(tmp_path) + b"/caf\xe9.txt"
+    with open(path, "w") as file:
+        file.write(TEXT)
+    card, _, _ = uploads.read(token(1), path.decode(errors="surrogateescape"))
+    assert card["ok"]
+    json.dumps(card).encode("utf-8")
+    assert card["name"].encode("utf-8").decode() == "caf\ufffd.txt"
+
+
+def test_a_file_that_went_away_is_said(uploads: Uploads, tmp_path: Path) -> None:
+    assert "no file" in sentence(uploads.read(token(1), str(tmp_path / "gone.txt"))[0])
+    assert "no file" in sentence(uploads.reread(token(1), str(tmp_path / "gone.csv"), None, False))
+    assert "folder" in sentence(uploads.read(token(1), str(tmp_path))[0])
+
+
+@pytest.mark.parametrize("path", [None, ""])
+def test_no_file_changes_nothing(server: Server, uploads: Uploads, path: str | None) -> None:
+    skipped = uploads.read(token(1), path)
+    assert all(set(update) == {"__type__"} for update in skipped)
+    assert set(uploads.reread(token(1), path, None, False)) == {"__type__"}
+    assert len(server.visitors) == 0
+
+
+# Paste
+
+
+def test_a_pasted_text_becomes_the_visitors_own(server: Server, uploads: Uploads) -> None:
+    card = uploads.paste(token(1), "the cat\r\nsat\ud800 on\x00 it")
+    corpus = visitor(server).corpus
+    assert corpus is not None
+    assert corpus.text == "the cat\nsat\ufffd on it"
+    assert (card["name"], card["source"]) == ("pasted text", "paste")
+    assert card["notes"]
+
+
+@pytest.mark.parametrize(("pasted", "says"), [("", "no text"), (" \n", "only spaces"), ("aaa", "repeats")])
+def test_a_paste_without_a_text_in_it_is_refused(
+    server: Server, uploads: Uploads, pasted: str, says: str
+) -> None:  # fmt: skip
+    assert says in sentence(uploads.paste(token(1), pasted))
+    assert visitor(server).corpus is None
+
+
+def test_a_new_text_forgets_the_old_tokenizers(server: Server, uploads: Uploads) -> None:
+    uploads.paste(token(1), "abc abc")
+    built = []
+    for _ in range(2):
+        visitor(server).tokenizer("char", 0, lambda: built.append(1))  # type: ignore[arg-type,return-value]
+    uploads.paste(token(1), "abc abd")
+    visitor(server).tokenizer("char", 0, lambda: built.append(1))  # type: ignore[arg-type,return-value]
+    assert len(built) == 2
+
+
+# Examples
+
+
+def need(filename: str) -> None:
+    if not (ASSETS / "corpora" / filename).exists():
+        pytest.skip(f"assets/corpora/{filename} is not here: get the whole repository")
+
+
+@pytest.mark.parametrize("example", corpora.SHIPPED, ids=lambda example: example.key)
+def test_each_example_can_be_taken(server: Server, uploads: Uploads, example: corpora.Example) -> None:
+    need(example.filename)
+    card = uploads.example(token(1), example.key)
+    assert (card["ok"], card["name"], card["source"]) == (True, example.title, "shipped")
+    assert (example.title, example.key) in corpora.choices()
+    corpus = visitor(server).corpus
+    assert corpus is not None
+    raw = (ASSETS / "corpora" / example.filename).read_text(encoding="utf-8")
+    assert (corpus.text == raw) == (example.column is None)
+    assert card["characters"] == len(corpus.text)
+
+
+def test_a_missing_example_says_where_it_belongs(
+    uploads: Uploads, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:  # fmt: skip
+    monkeypatch.setattr(corpora, "ASSETS", tmp_path)
+    assert sentence(uploads.example(token(1), "tales")) == text.EXAMPLE_MISSING
+
+
+@pytest.mark.parametrize("key", ["", "nothing", "hub:", "hub:nothing", "../tales", "tales.txt", "hub:../../x"])
+def test_what_is_not_on_offer_is_refused(server: Server, uploads: Uploads, key: str) -> None:
+    """Without a word to the network: none of these keys is on the shelf."""
+    sentence(uploads.example(token(1), key))
+    assert visitor(server).corpus is None
+
+
+def test_every_choice_has_a_title_and_a_key_of_its_own() -> None:
+    titles, keys = zip(*corpora.choices(), strict=True)
+    assert len(set(titles)) == len(set(keys)) == len(titles)
+    assert corpora.DEFAULT in keys
+
+
+# What the page asks
+
+
+def test_a_newcomer_has_the_tales(server: Server) -> None:
+    need("tales.txt")
+    reply = state(server)({"session": token(3)})
+    assert (reply["ok"], reply["name"]) == (True, "Tales")
+    assert state(server)({"session": token(3)}) == reply
+
+
+def test_two_visitors_have_their_own_texts(server: Server, uploads: Uploads) -> None:
+    uploads.paste(token(1), "one one")
+    uploads.paste(token(2), "two two")
+    asked = state(server)
+    assert [asked({"session": token(who)})["excerpt"] for who in (1, 2)] == ["one one", "two two"]
+
+
+@pytest.mark.parametrize("bad", [None, "", "v1", "../x"])
+def test_without_a_visitor_nothing_is_taken(server: Server, uploads: Uploads, put: Put, bad: Any) -> None:
+    path = put("book.txt", TEXT)
+    for reply in (
+        uploads.paste(bad, TEXT), uploads.example(bad, "tales"), uploads.read(bad, path)[0],
+        uploads.reread(bad, path, None, False), state(server)({"session": bad}), state(server)(bad),
+    ):  # fmt: skip
+        assert "visitor id" in sentence(reply)
+    assert len(server.visitors) == 0

@@ -1,0 +1,338 @@
+"""The Train tab's handlers: settings that work become a training, others a sentence and nothing on disk."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from explorer.jobs import Jobs
+from explorer.limits import Limits
+from explorer.server import Server
+from explorer.shelf import millions
+from explorer.tabs import train
+from explorer.tabs.train import FIELDS, Start, chosen, foretell, start
+from model import GPT, Tokenizer
+from tests.explorer.tiny import CHAR, LONG, PATIENCE, TEXT, in_a_loop, over, sentence, tiny_trainer, token, visitor
+from training.corpus import from_text
+from training.events import Finished, Stepped
+from training.presets import DEFAULT, PRESETS
+
+TINY: dict[str, Any] = {
+    **{"tokenizer": "char", "layers": 1, "heads": 2, "width": 8, "context": 8, "steps": 10, "batch_size": 2},
+    **{"warmup_steps": 2, "positions": "learned", "val_fraction": 0.1, "dropout": 0.0},
+}
+
+
+def boxes(preset: str = DEFAULT, **changes: Any) -> tuple[Any, ...]:
+    """What the boxes send: the preset's values, made tiny, with changes."""
+    values = dict(zip(FIELDS, chosen(preset)[:-1], strict=True))
+    return tuple({**values, **TINY, **changes}.values())
+
+
+def press(server: Server, preset: str = DEFAULT, name: str = "", who: int = 1, **changes: Any) -> dict[str, Any]:
+    """The Train button; the run's id or the refusal."""
+    *_, (monitor, notice) = Start(server).press(token(who), preset, name, *boxes(preset, **changes))
+    if "run" in monitor:
+        assert notice == {"text": "", "kind": ""}
+        return {"ok": True, "run": monitor["run"]}
+    assert set(monitor) == {"__type__"}  # the monitor goes on showing what it showed
+    assert notice["kind"] == "error"
+    return {"ok": False, "error": notice["text"]}
+
+
+def folders(server: Server) -> list[str]:
+    return [path.name for path in server.jobs.root.iterdir()] if server.jobs.root.exists() else []
+
+
+@pytest.fixture
+def reader(server: Server) -> Server:
+    """A server whose first visitor has brought a text."""
+    visitor(server).take_corpus(from_text(TEXT, "my book.txt"))
+    return server
+
+
+@pytest.fixture
+def standing(reader: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """`reader`, where whatever is queued stays in the queue."""
+    monkeypatch.setattr(reader.jobs, "advance", lambda: None)
+    return reader
+
+
+# It works
+
+
+def test_the_button_trains_to_the_end(reader: Server) -> None:
+    reply = press(reader, name="First steps")
+    run = over(reader.jobs.find(reply["run"]))
+    assert run.state == "finished"
+    assert run.info.name == "First steps"
+    assert run.info.corpus["name"] == "my book.txt"
+    assert run.info.corpus["characters"] == len(TEXT)
+    assert run.info.owner is None  # one's own machine
+    assert folders(reader) == [reply["run"]]
+    assert [event.step for event in run.log.since(0)[0] if isinstance(event, Stepped)] == list(range(1, 11))
+    assert isinstance(run.log.tail(1)[0], Finished)
+    config = reader.view(f"run:{reply['run']}").model.config
+    assert (config.layers, config.heads, config.width, config.context) == (1, 2, 8, 8)
+    assert config.vocab_size == len(set(TEXT))
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "word", "bpe"])
+def test_each_way_to_cut_the_text_works(reader: Server, tokenizer: str) -> None:
+    reply = press(reader, tokenizer=tokenizer, vocab_size=270)
+    run = over(reader.jobs.find(reply["run"]))
+    assert run.state == "finished"
+    view = reader.view(f"run:{reply['run']}")
+    assert view.tokenizer.kind == tokenizer
+    assert (view.tokenizer.vocab_size == 270) == (tokenizer == "bpe")
+
+
+def test_what_the_boxes_say_is_what_is_trained(standing: Server) -> None:
+    said: dict[str, Any] = {
+        **{"layers": 2, "heads": 4, "width": 16, "context": 12, "dropout": 0.1, "positions": "rotary"},
+        **{"activation": "relu", "steps": 20, "batch_size": 3, "learning_rate": 0.002, "warmup_steps": 4},
+        **{"weight_decay": 0.3, "grad_clip": 0.5, "val_fraction": 0.2, "seed": 99},
+    }
+    recipe = standing.jobs.find(press(standing, **said)["run"]).info.recipe
+    config = recipe.model_config(5)
+    for field, value in said.items():
+        assert getattr(config if hasattr(config, field) else recipe.train, field) == value, field
+
+
+def test_sliders_send_floats_for_whole_numbers(standing: Server) -> None:
+    recipe = standing.jobs.find(press(standing, layers=1.0, steps=10.0, seed=7.0)["run"]).info.recipe
+    assert (recipe.model["layers"], recipe.train.steps, recipe.train.seed) == (1, 10, 7)
+
+
+def test_a_visitor_without_a_text_trains_on_the_tales(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train.corpora, "take", lambda key: from_text(TEXT, f"the text called {key}"))
+    reply = press(server, who=2)
+    assert server.jobs.find(reply["run"]).info.corpus["name"] == "the text called tales"
+
+
+def test_a_run_without_a_name_is_called_after_its_text(standing: Server) -> None:
+    for name in ("", "   ", None):
+        run = start(standing, visitor(standing), "classic", name, boxes("classic"))  # type: ignore[arg-type]
+        assert run.info.name == f"my book {PRESETS['classic'].title.lower()}"
+
+
+def test_the_owner_of_a_run_is_kept_where_strangers_come(serve: Callable[..., Server]) -> None:
+    server = serve(shared=True)
+    visitor(server, 2).take_corpus(from_text(TEXT))
+    run = server.jobs.find(press(server, who=2)["run"])
+    assert run.info.owner == visitor(server, 2).owner
+    assert token(2) not in (run.folder.path / "config.json").read_text()
+
+
+def test_the_page_hears_of_a_long_preparation(standing: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tokenizer that waits until the page has heard how far it is."""
+    heard = [threading.Event(), threading.Event()]
+
+    def slow(kind: str, text: str, size: int, learning: Callable[[float], None]) -> Tokenizer:
+        assert heard[0].wait(PATIENCE)
+        learning(0.37)
+        assert heard[1].wait(PATIENCE)
+        return CHAR
+
+    monkeypatch.setattr(train, "_NEWS_S", 0.01)
+    monkeypatch.setattr(train, "build_tokenizer", slow)
+    said = []
+    for monitor, notice in Start(standing).press(token(1), DEFAULT, "", *boxes()):
+        said.append(notice["text"])
+        if "run" not in monitor:
+            heard[said[-1] == "Learning the vocabulary: 37%"].set()
+    assert list(dict.fromkeys(said)) == ["Preparing the text…", "Learning the vocabulary: 37%", ""]
+    assert folders(standing) == [monitor["run"]]
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *["../../etc/passwd", "..", ".", "/tmp/x", "C:\\x", "a/b", "a\x00b", "a\nb\x1b[31m", "con", "-rf", "~"],
+        *["x" * 300, "<img src=x onerror=alert(1)>", "{{constructor}} ${alert(1)}", "\u202eevil", "日本語", "😀"],
+        *["  spaces  ", "'; DROP TABLE runs;--", "%2e%2e%2f", '"quoted"', "run:other", "\ud800"],
+    ],
+    ids=ascii,
+)  # fmt: skip
+def test_a_hostile_name_is_shown_as_given_and_safe_on_disk(standing: Server, name: str) -> None:
+    reply = press(standing, name=name)
+    shown = standing.jobs.find(reply["run"]).info.name
+    assert shown == name.strip()[:80].replace("\ud800", "?")
+    assert folders(standing) == [reply["run"]]
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*-[0-9a-f]{32}", reply["run"])
+    again = Jobs(standing.jobs.root, Limits())
+    assert again.find(reply["run"]).info.name == shown
+    assert [info.name for info in again.listed("x")] == [shown]
+
+
+def test_two_runs_of_one_name_are_two(standing: Server) -> None:
+    first, second = (press(standing, name="same")["run"] for _ in range(2))
+    assert first != second
+    assert len(folders(standing)) == 2
+
+
+# It cannot work
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"width": 10, "heads": 4}, "width 10 cannot be shared out among 4 heads"),
+        ({"width": 12, "heads": 4, "positions": "rotary"}, "rotary"),
+        ({"layers": 0}, "layers is 0"),
+        ({"heads": 0}, "heads is 0"),
+        ({"width": -8}, "width is -8"),
+        ({"context": 0}, "context is 0"),
+        ({"context": len(TEXT)}, "too short for a context"),
+        ({"context": 256, "val_fraction": 0.02}, "set the context to at most"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"positions": "sideways"}, "positions is 'sideways'"),
+        ({"activation": "swish"}, "activation is 'swish'"),
+        ({"tokenizer": "bytes"}, "tokenizer is 'bytes'"),
+        ({"tokenizer": "bpe", "vocab_size": 8000}, "at most"),
+        ({"tokenizer": "bpe", "vocab_size": 256}, "at least 257"),
+        ({"tokenizer": "bpe", "vocab_size": 10**6}, "vocab_size is 1000000"),
+        ({"tokenizer": "word", "context": 250, "val_fraction": 0.5, "batch_size": 0}, "batch_size is 0"),
+        ({"steps": 0}, "steps is 0"),
+        ({"steps": -1}, "steps is -1"),
+        ({"batch_size": 5000}, "batch_size is 5000"),
+        ({"learning_rate": 0}, "learning_rate is 0"),
+        ({"learning_rate": 2}, "learning_rate is 2"),
+        ({"learning_rate": None}, "learning rate is empty"),
+        ({"learning_rate": math.nan}, "learning rate is empty"),
+        ({"seed": None}, "seed is empty"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**63}, "seed is 9223372036854775808"),
+        ({"steps": math.inf}, "steps is empty"),
+        ({"steps": "many"}, "steps is empty"),
+        ({"warmup_steps": -1}, "warmup_steps is -1"),
+        ({"weight_decay": -0.1}, "weight_decay is -0.1"),
+        ({"grad_clip": -1}, "grad_clip is -1"),
+        ({"val_fraction": 0.6}, "val_fraction is 0.6"),
+        ({"val_fraction": 0.001}, "too short"),
+        ({"steps": 200_001}, "this server trains up to 200,000"),
+        ({"layers": 12, "width": 1200, "heads": 12}, "207 M parameters and this server trains up to 200 M"),
+    ],
+    ids=str,
+)
+def test_impossible_settings_get_a_sentence_and_leave_nothing(
+    reader: Server, caplog: pytest.LogCaptureFixture, changes: dict[str, Any], says: str
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        error = sentence(press(reader, **changes))
+    assert says.lower() in error.lower()
+    assert folders(reader) == []
+    assert reader.jobs.listed("x") == []
+    assert not caplog.records
+
+
+def test_an_unknown_recipe_is_refused(reader: Server) -> None:
+    with pytest.raises(ValueError, match="choose one of fast"):
+        start(reader, visitor(reader), "faster", "", boxes())
+    assert folders(reader) == []
+
+
+def test_limits_of_the_server_are_said_with_their_numbers(serve: Callable[..., Server]) -> None:
+    server = serve(parameters=5000, steps=50)
+    visitor(server).take_corpus(from_text(TEXT))
+    assert "steps is 60; this server trains up to 50" in sentence(press(server, steps=60)).lower()
+    error = sentence(press(server, width=64))
+    assert "trains up to 5,000" in error
+    assert "smaller width" in error
+    assert folders(server) == []
+    assert press(server, steps=50)["ok"]
+
+
+def test_a_full_queue_leaves_no_folder_behind(serve: Callable[..., Server]) -> None:
+    server = serve(trainings_a_visitor=1)
+    visitor(server).take_corpus(from_text(TEXT))
+    first = server.jobs.submit(tiny_trainer(server.jobs.root, steps=LONG))
+    assert "You have 1 training" in sentence(press(server))
+    assert folders(server) == [first.info.id]
+
+
+def test_without_a_visitor_nothing_begins(server: Server) -> None:
+    *_, (_, notice) = Start(server).press("nobody", DEFAULT, "", *boxes())
+    assert "visitor id" in notice["text"]
+    assert folders(server) == []
+
+
+def test_a_folder_that_cannot_be_written_is_said(reader: Server) -> None:
+    reader.jobs.root.write_text("a file stands where the folder of runs should be")
+    assert "cannot be written" in sentence(press(reader))
+
+
+# What is said beforehand
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_page_foretells_the_parameters_of_the_real_model(preset: str) -> None:
+    recipe = PRESETS[preset].recipe
+    model = GPT(recipe.model_config(300))
+    vocabulary = {id(module): module for module in (model.token_embedding, model.head)}
+    entries = {id(p): p.numel() for module in vocabulary.values() for p in module.parameters()}  # a tied head is one
+    body = sum(p.numel() for p in model.parameters()) - sum(entries.values())
+    said = chosen(preset)[-1]
+    assert said.startswith(PRESETS[preset].sentence)
+    assert f" {millions(body)} parameters besides the vocabulary" in said
+    tokens = recipe.train.steps * recipe.train.batch_size * recipe.model["context"]
+    assert f"read {tokens:,} tokens in {recipe.train.steps:,} steps" in said
+
+
+def test_what_is_foretold_follows_the_boxes() -> None:
+    said = foretell(DEFAULT, *boxes(layers=2, width=16, heads=2, steps=30, batch_size=4, context=8))
+    model = GPT(PRESETS[DEFAULT].recipe.with_changes({**TINY, "layers": 2, "width": 16}).model_config(10))
+    body = sum(p.numel() for p in model.parameters()) - 10 * 16
+    assert f" {body:,} parameters" in said
+    assert f"read {30 * 4 * 8:,} tokens in 30 steps" in said
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"width": 10, "heads": 4}, {"steps": None}, {"steps": math.inf}, {"seed": math.nan}, {"learning_rate": "fast"}],
+    ids=str,
+)
+def test_what_cannot_be_trained_is_said_beforehand(changes: dict[str, Any]) -> None:
+    said = foretell(DEFAULT, *boxes(**changes))
+    assert said.startswith("**Cannot be trained:** ")
+    assert said.endswith(".")
+
+
+def made_boxes() -> dict[str, Any]:
+    """The page's own components, by field."""
+
+    def build() -> dict[str, Any]:
+        with gr.Blocks(analytics_enabled=False):
+            return train._settings()
+
+    return in_a_loop(build)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_recipe_fills_every_box_with_a_value_that_the_box_takes(preset: str) -> None:
+    values = dict(zip(FIELDS, chosen(preset)[:-1], strict=True))
+    assert None not in values.values()
+    made = made_boxes()
+    assert set(made) == set(FIELDS)
+    for field, value in values.items():
+        assert made[field].preprocess(value) == value, field  # raises where a slider ends before it
+    recipe = train.recipe_of(preset, tuple(values.values()))
+    assert recipe.train == PRESETS[preset].recipe.train
+    assert recipe.model_config(99) == PRESETS[preset].recipe.model_config(99)
+    assert recipe.tokenizer == PRESETS[preset].recipe.tokenizer
+
+
+def test_every_box_is_explained() -> None:
+    for field, box in made_boxes().items():
+        assert box.label, field
+        assert field == "tokenizer" or box.info, field
