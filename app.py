@@ -95,7 +95,7 @@ def launch_options(limits: Limits) -> dict[str, Any]:
         "ssr_mode": False,
         "run_history": False,
         "footer_links": [],
-        "max_file_size": limits.upload_bytes,
+        "max_file_size": 4 * limits.upload_bytes,  # up to here the page itself says what is too large
         "state_session_capacity": limits.visitors,
     }
 
@@ -105,4 +105,10 @@ limits = Limits.for_host(options.host)
 demo = build_app(options.runs, limits)
 
 if __name__ == "__main__":
-    demo.launch(server_name=options.host, server_port=options.port, **launch_options(limits))
+    try:
+        demo.launch(server_name=options.host, server_port=options.port, **launch_options(limits))
+    except (OSError, OverflowError) as error:
+        raise SystemExit(
+            f"app.py: the address {options.host}:{options.port} cannot be used ({error}). "
+            f"Use another port, such as --port {7861 if options.port == 7860 else 7860}, or stop the other program."
+        ) from None

@@ -22,11 +22,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import itertools
 
-from serving import app, page  # the path has to be set first
+from benchmarks.serving import app, page  # the path has to be set first
 
 
 def main() -> None:

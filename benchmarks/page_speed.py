@@ -16,9 +16,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from serving import app, page  # the path has to be set first
+from benchmarks.serving import app, page  # the path has to be set first
 
 PAINTED = """
 async (act) => {

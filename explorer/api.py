@@ -44,18 +44,25 @@ def add(server: Server) -> None:
             seed: the same seed writes the same text.
 
         Returns:
-            text (prompt and continuation), ids, and the model's summary.
+            text (prompt and continuation), ids, the model's summary, and where something was left out of the prompt,
+            what (unknown) and a sentence about it (notice).
         """
         settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
         left = whole(tokens, "tokens", 0, 1000)
-        reply = ask(prompt, model, settings, rows=1)
+        reply = first = ask(prompt, model, settings, rows=1)
         while left and not reply["ended"]:
             count = min(left, server.limits.tokens_a_call)
             begun = {"ids": reply["ids"], "prompt_tokens": reply["prompt_tokens"], "step": reply["model"]["step"]}
             reply = ask(None, model, settings, 1, count=count, **begun)
             left -= count
         view = server.view(model or server.shelf.default())
-        return {"text": view.tokenizer.decode(reply["ids"]), "ids": reply["ids"], "model": reply["model"]}
+        return {
+            "text": view.tokenizer.decode(reply["ids"]),
+            "ids": reply["ids"],
+            "model": reply["model"],
+            "unknown": first["unknown"],
+            "notice": first["notice"],
+        }
 
     def next_token(prompt: str, model: str = "", temperature: float = 1.0, rows: int = 20) -> dict[str, Any]:
         """What could come after a prompt: the likeliest tokens with their probabilities.
@@ -69,8 +76,8 @@ def add(server: Server) -> None:
         Returns:
             rows (id, text, kind, raw, p, cut), tail, size of the vocabulary, entropy in bits.
         """
-        found: dict[str, Any] = ask(prompt, model, {"temperature": temperature}, rows)["next"]
-        return found
+        reply = ask(prompt, model, {"temperature": temperature}, rows)
+        return {**reply["next"], "unknown": reply["unknown"], "notice": reply["notice"]}
 
     def attention(prompt: str, layer: int, head: int, model: str = "") -> dict[str, Any]:
         """One head's attention over a prompt, as exact numbers.

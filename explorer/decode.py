@@ -51,7 +51,7 @@ def decode(server: Server, raw: Any) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise RequestError("The request is not an object: reload the page.")
     visitor = server.visitors.get(raw.get("session"))
-    begins = raw.get("prompt") is not None
+    begins = raw.get("prompt") is not None or raw.get("opening") is True
     ref = raw.get("model") or server.shelf.default()
     view = (None if begins else visitor.held(ref, raw.get("step"))) or server.view(ref, fresh=begins)
     request = parse(raw, server, view)
@@ -79,6 +79,7 @@ def answer(decoder: Decoder, view: View, request: Request, server: Server) -> di
     layer, head = request.head
     return {
         "model": view.summary(),
+        "prompt": request.prompt,
         "ids": ids,
         "pieces": [pack_piece(tokenizer, token) for token in ids],
         "prompt_tokens": prompt_tokens,
@@ -133,7 +134,7 @@ def write(
 def parse(raw: dict[str, Any], server: Server, view: View) -> Request:
     """Check every part of a request, which anybody can send. Raises RequestError or SettingsError."""
     limits, config = server.limits, view.model.config
-    prompt = raw.get("prompt")
+    prompt = view.opening if raw.get("opening") is True else raw.get("prompt")
     if prompt is not None:
         if not isinstance(prompt, str):
             raise RequestError("The prompt is not a text.")

@@ -80,7 +80,7 @@ class Jobs:
     def advance(self) -> None:
         """Start what waits, as far as there is room."""
         with self._lock:
-            active = sum(run.state in ("running", "paused") for run in self._runs.values())
+            active = sum(run.state == "running" for run in self._runs.values())  # a paused one makes room
             for run in self._runs.values():
                 if active >= self._at_once:
                     return

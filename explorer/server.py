@@ -65,8 +65,10 @@ class Server:
         for info in self.jobs.listed(owner):
             if self.jobs.has_weights(info.id):
                 characters = info.corpus.get("characters")
-                text = f"{info.corpus.get('name', 'a text')}, {characters:,} characters" if characters else ""
-                found.append({"ref": f"run:{info.id}", "name": info.name, "source": "run", "detail": text})
+                made = f"{info.created[:10]} {info.created[11:16]} UTC"
+                size = f"{characters:,} characters, " if characters else ""
+                about = f"{info.corpus.get('name', 'a text')}, {size}{made}"
+                found.append({"ref": f"run:{info.id}", "name": info.name, "source": "run", "detail": about})
         return found
 
 

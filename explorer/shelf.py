@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from explorer import text
 from model import GPT, CheckpointError, GPTConfig, Tokenizer, open_checkpoint
 from model.checkpoint import INDEX, read_index
 from training.trainer import Snapshot, Trainer
@@ -31,6 +32,8 @@ class View:
     loss: float | None
     loss_kind: str
     bits_per_byte: float | None
+    opening: str = ""
+    """A prompt that suits it: the first words of its own text."""
 
     @property
     def key(self) -> tuple[str, int]:
@@ -120,6 +123,7 @@ class Shelf:
                 loss=snapshot.val_loss if validated else snapshot.loss,
                 loss_kind="validation" if validated else "training",
                 bits_per_byte=snapshot.bits_per_byte,
+                opening=opening_of(trainer.folder.info().corpus),
             )
 
         return self._kept((ref, f"step {snapshot.step} {validity(snapshot)}"), build)
@@ -141,6 +145,7 @@ class Shelf:
                 loss=meta.get("val_loss") if validated else meta.get("loss"),
                 loss_kind="validation" if validated else "training",
                 bits_per_byte=meta.get("bits_per_byte"),
+                opening=text.PROMPT if source == "shipped" else opening_of(meta.get("corpus")),
             )
 
         weights = read_index(folder).get("weights", "")
@@ -162,6 +167,11 @@ class Shelf:
 def validity(snapshot: Snapshot) -> str:
     """Tells a measured snapshot of a step from an unmeasured one, so that the figures appear once they are known."""
     return "measured" if snapshot.val_loss is not None else "unmeasured"
+
+
+def opening_of(corpus: object) -> str:
+    """The first words of a run's text, as its config keeps them."""
+    return str(corpus.get("opening", "")) if isinstance(corpus, dict) else ""
 
 
 def shape(config: GPTConfig) -> str:

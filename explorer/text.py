@@ -15,7 +15,7 @@ UPLOAD_SHARED = (
 )
 FILE = "A file: .txt, .md, .csv or .jsonl"
 COLUMN = "Which column holds the text?"
-KEEP_GOOD = "Skip the lines that are broken"
+KEEP_GOOD = "Keep the good lines only"
 PASTE = "Or paste a text"
 PASTE_HINT = "Once upon a time…"
 USE_PASTE = "Use this text"

@@ -101,7 +101,8 @@ def message(run: Run) -> str | None:
         return f"The validation loss reached its target after {last.step:,} steps."
     if run.state == "interrupted":
         return (
-            "The program ended before this training did. Its last checkpoint can be looked into; train again to go on."
+            "The program ended before this training did. Its last checkpoint can be looked into; "
+            "a new training begins anew."
         )
     if run.state == "running" and last is None:
         return "Preparing the text and the model."

@@ -13,17 +13,18 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image
+from playwright.sync_api import Page
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT))
 
-from serving import app, page  # noqa: E402  # the path has to be set first
+from benchmarks.serving import app, page  # noqa: E402  # the path has to be set first
 
 IMAGES = ROOT / "docs" / "images"
 TRAINING_TIMEOUT_MS = 30 * 60 * 1000
 
 
-def picture(tab, name: str, height: int = 900) -> None:  # type: ignore[no-untyped-def]
+def picture(tab: Page, name: str, height: int = 900) -> None:
     """The page as it stands, `height` pixels of it, as a palette PNG."""
     tab.set_viewport_size({"width": 1440, "height": height})
     tab.wait_for_timeout(600)  # canvases redraw after a change of size

@@ -40,7 +40,7 @@ A GPT that tells small tales. It comes with Glass GPT so that the page opens on 
 | training | {steps:,} steps of {batch_size} x {context} tokens, seed {seed} |
 | optimizer | Muon {muon_learning_rate} for the blocks' matrices, AdamW {learning_rate} for the rest |
 | kept | step {step:,}, the lowest validation loss |
-| validation loss | {val_loss:.4f} nats per token, {bits_per_byte:.4f} bits per byte, on 32,768 tokens of the last tenth of the corpus |
+| validation | {val_loss:.4f} nats per token, {bits_per_byte:.4f} bits per byte, 32,768 tokens of the last tenth |
 | licence | MIT, like the rest of the repository |
 
 Made by `python scripts/train_shipped.py`, which runs

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from model import GPTConfig
 from training.config import Recipe, TrainConfig
-from training.corpus import JSONL_TYPES, Corpus, read_corpus
+from training.corpus import JSONL_TYPES, Corpus, about, read_corpus
 from training.data import build_tokenizer, prepare
 from training.events import Evaluated, Failed, Finished, Sampled, Started, Stepped
 from training.presets import DEFAULT, PRESETS
@@ -90,8 +90,7 @@ def begin(out: Path, name: str, corpus: Corpus, recipe: Recipe) -> Trainer:
     tokenizer = build_tokenizer(recipe.tokenizer, corpus.text, recipe.vocab_size)
     config = recipe.model_config(tokenizer.vocab_size)
     data = prepare(corpus.text, tokenizer, config.context, recipe.train.val_fraction)
-    about = {"name": corpus.name, "source": corpus.source, "characters": len(corpus.text), "notes": list(corpus.notes)}
-    folder = RunFolder.create(out, name, recipe, about)
+    folder = RunFolder.create(out, name, recipe, about(corpus))
     trainer = Trainer(folder, recipe, tokenizer, data)
     trainer.start()
     return trainer

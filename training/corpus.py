@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from training.encodings import Decoded, decode, tidy, tidy_notes
 from training.files import (
@@ -163,7 +164,7 @@ def check_trainable(n_train_tokens: int, n_val_tokens: int, context: int) -> Non
     parts = [part for part in (n_train_tokens, n_val_tokens) if part > 0]
     shortest = max((-(-need * total // part) for part in parts), default=need)
     fixes.append(f"use a text of at least {shortest:,} tokens")
-    if largest >= 1:
+    if largest >= 4:
         fixes.append(f"set the context to at most {largest:,}")
     if n_val_tokens and total >= need:
         fixes.append(f"train without validation (then a context of up to {total - 1:,} works)")
@@ -175,6 +176,19 @@ def check_trainable(n_train_tokens: int, n_val_tokens: int, context: int) -> Non
         f"The text is too short for a context of {context:,}: it gives {held}, and {need:,} are needed{each} "
         f"(a block and the token after it). To go on, {', or '.join(fixes)}."
     )
+
+
+def about(corpus: Corpus) -> dict[str, Any]:
+    """What a run's config keeps of its text: name, source, size, notes, and its first words as a prompt."""
+    head = corpus.text.lstrip()[:32]
+    opening = head.rsplit(" ", 1)[0] if len(head) == 32 and " " in head else head
+    return {
+        "name": corpus.name,
+        "source": corpus.source,
+        "characters": len(corpus.text),
+        "notes": list(corpus.notes),
+        "opening": opening.split("\n\n")[0],
+    }
 
 
 def statistics(corpus: Corpus) -> CorpusStatistics:

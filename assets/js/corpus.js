@@ -54,7 +54,7 @@
       if (!corpus) return;
       problem.hidden = corpus.ok !== false;
       if (corpus.ok === false) {
-        problem.textContent = corpus.error;
+        problem.textContent = corpus.error + (root.dataset.name ? ' The text below stays in use.' : '');
         if (!root.dataset.name) body.replaceChildren();
         return; // the text that was there stays
       }

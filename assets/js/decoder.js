@@ -5,7 +5,7 @@
 (function () {
   'use strict';
   const glass = window.glass;
-  const BATCH = 16, PACE_MS = 240, IN_LINE = 2;
+  const BATCH = 16, PACE_MS = 240, IN_LINE = 2, KEPT = 'glass.model';
 
   const state = {
     model: null, ref: null, prompt: '', ids: [], pieces: [], prompt_tokens: 0,
@@ -16,7 +16,7 @@
     head: [0, 0], rows: 12, ended: false, notice: null, unknown: [], problem: null,
     busy: null, playing: null, calls: 0, dropped: 0,
   };
-  let server = null, ticket = 0, flying = null, waiting = {}, endedAt = -1, identity = '';
+  let server = null, recalled = false, typed = false, ticket = 0, flying = null, waiting = {}, endedAt = -1, identity = '';
   let nexts = new Map(), starts = new Map(), maps = null, exacts = new Map(), timer = 0, tries = 0;
 
   const announce = () => glass.emit('decode', state);
@@ -66,6 +66,7 @@
     state.model = model;
     state.ref = model.ref;
     if (now !== identity) {
+      if (recalled) store(model.ref);
       identity = now; // another model, or a newer snapshot of it: nothing kept is true of it
       forget();
       state.head = [clamp(state.head[0], 0, model.layers - 1), clamp(state.head[1], 0, model.heads - 1)];
@@ -99,6 +100,7 @@
   function take(reply, fresh, asked) {
     takeModel(reply.model);
     takeTokens(reply, fresh);
+    if (fresh && typeof reply.prompt === 'string') state.prompt = reply.prompt;
     if (reply.settings) Object.assign(state.settings, reply.settings);
     if (fresh) state.unknown = [];
     if (reply.unknown && reply.unknown.length) state.unknown = reply.unknown.slice();
@@ -220,6 +222,27 @@
   function connect(functions, reply) {
     if (functions && typeof functions.decode === 'function') server = functions;
     if (reply && !state.model && (reply.ids || reply.ok === false)) begin(reply);
+    if (server && state.model && !recalled) recall();
+  }
+
+  /** After a reload: back to the model that was being looked at. One that is gone is forgotten without a word. */
+  async function recall() {
+    recalled = true;
+    const ref = stored();
+    if (!ref || ref === state.ref) return;
+    if (!(await useModel(ref)) && state.problem) {
+      store(null);
+      state.problem = null;
+      announce();
+    }
+  }
+
+  function stored() {
+    try { return localStorage.getItem(KEPT); } catch { return null; }
+  }
+
+  function store(ref) {
+    try { if (ref) localStorage.setItem(KEPT, ref); else localStorage.removeItem(KEPT); } catch { /* private window */ }
   }
 
   function begin(reply) {
@@ -242,9 +265,13 @@
     stop();
     const model = ref ?? state.ref;
     const sameModel = state.model && model === state.ref;
-    state.prompt = String(prompt);
+    const own = prompt === null; // the model's own opening, until the visitor has written something
+    if (!own) {
+      state.prompt = String(prompt);
+      typed = ref === undefined || typed;
+    }
     return send('open', {
-      session: glass.session, model, prompt: state.prompt, ids: null, prompt_tokens: 0, append: null,
+      session: glass.session, model, prompt: own ? null : state.prompt, opening: own, ids: null, prompt_tokens: 0, append: null,
       settings: { ...state.settings }, head: sameModel ? state.head.slice() : [0, 0], rows: state.rows,
       have: { maps: 0, exact: 0 },
     });
@@ -349,7 +376,7 @@
   }
 
   /** Opens the current prompt with another model. */
-  const useModel = (ref) => open(state.prompt, ref);
+  const useModel = (ref) => open(typed ? state.prompt : null, ref);
 
   // ---- readings -------------------------------------------------------------------------------------------------
 

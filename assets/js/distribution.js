@@ -224,7 +224,7 @@
       if (!next || (next === shown && now === key)) return;
       shown = next;
       key = now;
-      say.textContent = 'After position ' + next.position + ', all ' + next.size.toLocaleString('en') + ' ' + (state.model.vocab_word || 'tokens')
+      say.textContent = 'At position ' + next.position + ', all ' + next.size.toLocaleString('en') + ' ' + (state.model.vocab_word || 'tokens')
         + '. Click a row to make the model say that instead.';
       rows.paint(next, state.rows);
       sums(total, next, state);

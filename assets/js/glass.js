@@ -132,7 +132,7 @@
     return node;
   }
 
-  const percent = (p) => (p > 0 && p < 0.0005 ? '<0.1 %' : (100 * p).toFixed(1) + ' %');
+  const percent = (p) => (p > 0 && p < 0.0005 ? '<0.1 %' : p < 1 && p >= 0.9995 ? '>99.9 %' : (100 * p).toFixed(1) + ' %');
 
   /** A weight for reading: three decimals, two significant figures when smaller than that. */
   function weightText(w) {

@@ -17,9 +17,9 @@
       `${model.layers} layers × ${model.heads} heads · ${model.width} wide`,
       `${fmt.parameters(model.parameters)} parameters`,
       `step ${fmt.count(model.step)}`,
-      `loss ${fmt.fixed(model.loss)} nats/token`,
-      `${fmt.fixed(model.bits_per_byte, 2)} bits per byte`,
-    ];
+      Number.isFinite(model.loss) && `${model.loss_kind === 'training' ? 'train' : 'val'} loss ${fmt.fixed(model.loss)} nats/token`,
+      Number.isFinite(model.bits_per_byte) && `${fmt.fixed(model.bits_per_byte, 2)} bits per byte`,
+    ].filter(Boolean);
   }
 
   function liveSentence(active, state) {
@@ -123,6 +123,7 @@
     function choose(entry) {
       close(true);
       if (glass.decoder) glass.decoder.useModel(entry.ref);
+      if (entry.ref.startsWith('run:')) glass.watchRun(entry.ref.slice(4)); // its curve and samples come along
     }
     button.addEventListener('click', () => list.hidden ? open() : close(true));
     button.addEventListener('keydown', event => {

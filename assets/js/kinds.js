@@ -13,10 +13,10 @@
   ];
 
   /** The head with the highest score of a kind: {layer, head, score}, or null where no row had such a target. */
-  function best(table) {
+  function best(table, from) {
     let found = null;
     (table || []).forEach((row, layer) => row.forEach((score, head) => {
-      if (score !== null && (!found || score > found.score)) found = { layer, head, score };
+      if (layer >= from && score !== null && (!found || score > found.score)) found = { layer, head, score };
     }));
     return found;
   }
@@ -25,6 +25,7 @@
   function kindOf(scores, layer, head) {
     let found = null;
     for (const [key, name] of KINDS) {
+      if (key === 'induction' && layer === 0) continue; // it takes a head of an earlier layer to bring it about
       const score = scores && scores[key] && scores[key][layer] ? scores[key][layer][head] : null;
       if (score !== null && score !== undefined && (!found || score > found.score)) found = { name, score };
     }
@@ -32,7 +33,7 @@
   }
 
   function line([key, name, about], scores, selected) {
-    const top = best(scores[key]);
+    const top = best(scores[key], key === 'induction' ? 1 : 0);
     const on = top && top.layer === selected[0] && top.head === selected[1];
     const bar = h('span', { class: 'g-kind-bar', 'aria-hidden': 'true' }, h('i', { style: { width: (top ? 100 * top.score : 0) + '%' } }));
     const head = top

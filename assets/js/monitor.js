@@ -9,7 +9,7 @@
   const WORDS = { queued: 'waiting', running: 'training', paused: 'paused', finished: 'finished', stopped: 'stopped', failed: 'failed', interrupted: 'interrupted' };
   const FIGURES = [
     ['loss', 'train loss', (s) => glass.fmt.fixed(s.points.loss.at(-1))],
-    ['val', 'validation', (s) => glass.fmt.fixed(s.evals.val.at(-1))],
+    ['val', 'validation', (s) => glass.fmt.fixed(s.evals.val.at(-1)), (s) => s.evals.step.at(-1)],
     ['bpb', 'bits per byte', (s) => glass.fmt.fixed(s.evals.bits_per_byte.at(-1), 2)],
     ['speed', 'tokens/s', (s) => glass.fmt.count(s.run.tokens_per_s)],
     ['rate', 'learning rate', (s) => glass.fmt.rate(s.run.learning_rate)],
@@ -52,9 +52,13 @@
   }
 
   function figures() {
-    const cells = FIGURES.map(([key, label]) => ({ key, label, value: h('dd', { 'data-figure': key }, '–') }));
-    const node = h('dl', { class: 'g-run-figures' }, cells.map((c) => h('div', {}, h('dt', {}, c.label), c.value)));
-    const show = (state) => cells.forEach((c, i) => { c.value.textContent = FIGURES[i][2](state); });
+    const cells = FIGURES.map(([key, label, read, at]) => ({ label, read, at, name: h('dt', {}, label), value: h('dd', { 'data-figure': key }, '–') }));
+    const node = h('dl', { class: 'g-run-figures' }, cells.map((c) => h('div', {}, c.name, c.value)));
+    const show = (state) => cells.forEach((c) => {
+      c.value.textContent = c.read(state);
+      const step = c.at && c.at(state);
+      c.name.textContent = Number.isFinite(step) ? c.label + ' at step ' + glass.fmt.count(step) : c.label;
+    });
     return { node, show };
   }
 

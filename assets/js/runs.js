@@ -7,7 +7,7 @@
 
   const KEPT = 'glass.run';
   const LIVE = 330, NEARBY = 1000, IDLE = 5000, PATIENCE = 15000;  // milliseconds
-  let server = null, timer = 0, asking = false, again = false, failures = 0, remembered = false;
+  let server = null, timer = 0, asking = false, again = false, failures = 0, remembered = false, fromLink = null;
   let passing = false;  // the model on show is a state that the watched run, then in training, has since left behind
   let state = empty(null);
 
@@ -20,7 +20,7 @@
 
   function kept() {
     const asked = new URLSearchParams(location.search).get('run');
-    if (asked) return asked;
+    if (asked) { fromLink = 'new'; return asked; }
     try { remembered = true; return localStorage.getItem(KEPT); } catch { return null; }
   }
 
@@ -32,6 +32,15 @@
     history.replaceState(history.state, '', here);
   }
 
+  /** Somebody followed a link to this run: show it, and look into it as soon as it has weights. */
+  function arrive() {
+    if (fromLink === 'new') openTab('Train');
+    fromLink = 'shown';
+    if (!Number.isFinite(state.run.snapshot_step)) return;
+    fromLink = null;
+    look();
+  }
+
   function publish() { glass.emit('run', {...state}); }
 
   function watchRun(id) {
@@ -39,6 +48,7 @@
     if (wanted === state.id && !state.problem) return ask();
     state = empty(wanted);
     remembered = false;
+    fromLink = null;
     keep(wanted);
     publish();
     ask();
@@ -66,6 +76,7 @@
       state.problem = 'This run is not here. It may have been removed, or its link was cut short: ask for the link again.';
     } else {
       state.run = reply.run;
+      if (fromLink && !remembered) arrive();
       append(state.points, reply.points, 'step');
       append(state.evals, reply.evals, 'step');
       for (const sample of reply.samples || []) state.samples.push(sample);

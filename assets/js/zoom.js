@@ -325,7 +325,7 @@
     pointing(canvas, stage, () => ({ at, view }));
     glass.on('decode', (state) => {
       const found = state.next && glass.kindOf(state.next.kinds, ...state.head);
-      kind.textContent = found ? 'mostly ' + found.name + ', ' + found.score.toFixed(2) : '';
+      kind.textContent = found && found.score >= 0.2 ? found.name + ' ' + found.score.toFixed(2) : '';
     }, root);
     glass.decoder.connect(gradio.server, gradio.props && gradio.props.value);
     glass.on('decode', paint, root);

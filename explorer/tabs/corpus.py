@@ -16,7 +16,6 @@ from explorer.server import Server, answering
 from training.corpus import (
     CSV_TYPES,
     JSONL_TYPES,
-    READABLE_TYPES,
     Corpus,
     csv_columns,
     from_text,
@@ -56,7 +55,6 @@ def build(server: Server, visitor: gr.Textbox) -> CorpusTab:
             gr.Markdown(text.UPLOAD_SHARED if server.limits.shared else text.UPLOAD)
             file = gr.File(
                 label=text.FILE,
-                file_types=list(READABLE_TYPES),
                 height=120,
                 elem_id="upload",
                 elem_classes="g-keep",

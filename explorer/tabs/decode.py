@@ -16,7 +16,7 @@ def build(decode: Callable[[Any], dict[str, Any]], opening: dict[str, Any]) -> N
     with gr.Row(equal_height=False, elem_classes="g-columns"):
         with gr.Column(scale=31, min_width=340):
             drawn("strip", opening, [decode], mode="full")
-            with gr.Row(equal_height=False):
+            with gr.Row(equal_height=False, elem_classes="g-after"):
                 with gr.Column(scale=10, min_width=260):
                     drawn("heads", opening, [decode])
                     drawn("kinds")

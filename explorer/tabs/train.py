@@ -19,12 +19,14 @@ from explorer.session import Visitor
 from explorer.shelf import millions
 from model import ConfigError, GPTConfig
 from training.config import Recipe, TrainConfig
+from training.corpus import about
 from training.data import build_tokenizer, prepare
 from training.presets import DEFAULT, PRESETS
 from training.runs import RunFolder, new_run_id
 from training.trainer import Trainer
 
 _log = logging.getLogger(__name__)
+_EVALS = 8  # at least so many measurements of a run
 _NEWS_S = 0.4  # how often the page hears of a long preparation
 _OURS = "(_, ...rest) => [glass.session, ...rest]"
 _SHAPE_FIELDS = ("layers", "heads", "width", "context", "dropout", "positions", "activation")
@@ -59,6 +61,7 @@ def build(server: Server, visitor: gr.Textbox, corpus: Callable[..., Any], contr
                 [(item.title, name) for name, item in PRESETS.items()], value=DEFAULT, label=text.PRESET,
                 elem_id="preset",
             )  # fmt: skip
+            sentence = gr.Markdown(PRESETS[DEFAULT].sentence, elem_id="recipe-sentence")
             settings = _settings()
             estimate = gr.Markdown(foretell(DEFAULT, *_values(DEFAULT)), elem_id="estimate")
             name = gr.Textbox(label=text.NAME, placeholder="named after its text", max_lines=1, elem_id="run-name")
@@ -70,7 +73,7 @@ def build(server: Server, visitor: gr.Textbox, corpus: Callable[..., Any], contr
             onward(text.TO_DECODE, "Decode", first="glass.runs.look();")
     boxes = [settings[field] for field in FIELDS]
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-    preset.input(chosen, [preset], [*boxes, estimate], **quiet)
+    preset.input(chosen, [preset], [sentence, *boxes, estimate], **quiet)
     for field in FIELDS:
         settings[field].change(foretell, [preset, *boxes], [estimate], trigger_mode="always_last", **quiet)
     settings["tokenizer"].change(
@@ -149,7 +152,7 @@ def _values(preset: str) -> list[Any]:
 def chosen(preset: str) -> list[Any]:
     """A recipe was chosen: its values for every box, and what they come to."""
     values = _values(preset)
-    return [*values, foretell(preset, *values)]
+    return [PRESETS[preset].sentence, *values, foretell(preset, *values)]
 
 
 def recipe_of(preset: str, values: tuple[Any, ...]) -> Recipe:
@@ -163,7 +166,11 @@ def recipe_of(preset: str, values: tuple[Any, ...]) -> Recipe:
     changes = {field: int(value) if isinstance(usual[field], int) else value for field, value in changes.items()}
     if PRESETS[preset].recipe.tokenizer != "bpe" and changes["tokenizer"] != "bpe":
         changes.pop("vocab_size")
-    return PRESETS[preset].recipe.with_changes(changes)
+    recipe = PRESETS[preset].recipe.with_changes(changes)
+    often = max(1, recipe.train.steps // _EVALS)  # a short run is measured and sampled as often as a long one
+    return recipe.with_changes(
+        {"eval_every": min(recipe.train.eval_every, often), "sample_every": min(recipe.train.sample_every, often)}
+    )
 
 
 def foretell(preset: str, *values: Any) -> str:
@@ -176,7 +183,7 @@ def foretell(preset: str, *values: Any) -> str:
     body = 2 * recipe.model_config(1).parameters() - recipe.model_config(2).parameters()  # less 1 entry's share
     seen = train.steps * train.batch_size * recipe.model_config(1).context
     return (
-        f"{PRESETS[preset].sentence} {millions(body)} parameters besides the vocabulary; "
+        f"{millions(body)} parameters besides the vocabulary; "
         f"it will read {seen:,} tokens in {train.steps:,} steps."
     )
 
@@ -244,9 +251,8 @@ def start(
         )
     data = prepare(corpus.text, tokenizer, config.context, recipe.train.val_fraction)
     called = (name or "").strip()[:80] or f"{corpus.name.rsplit('.', 1)[0]} {PRESETS[preset].title.lower()}"
-    about = {"name": corpus.name, "source": corpus.source, "characters": len(corpus.text), "notes": list(corpus.notes)}
     owner = visitor.owner if limits.shared else None
-    folder = RunFolder.create(server.jobs.root / new_run_id(called), called, recipe, about, owner)
+    folder = RunFolder.create(server.jobs.root / new_run_id(called), called, recipe, about(corpus), owner)
     try:
         return server.jobs.submit(Trainer(folder, recipe, tokenizer, data))
     except ValueError:

@@ -175,6 +175,18 @@ def test_a_paused_run_shows_the_weights_that_it_stands_at(server: Server) -> Non
     assert all(torch.equal(value, run.trainer.snapshot.state[name]) for name, value in view.model.state_dict().items())
 
 
+def test_a_running_run_shows_its_last_measurement_or_this_moment(server: Server, submit: Submit) -> None:
+    run = submit(steps=LONG, eval_every=LONG)
+    until(run, Stepped)
+    measured = server.view(f"run:{run.info.id}")
+    fresh = server.view(f"run:{run.info.id}", fresh=True)
+    assert run.state == "running"
+    assert (measured.step, measured.loss_kind) == (0, "validation")
+    assert fresh.step > 0
+    assert fresh.loss_kind == "training"
+    assert not same_weights(fresh, measured.model)
+
+
 def test_a_view_never_changes_while_the_run_goes_on(server: Server) -> None:
     run = paused_at_once(server)
     view = server.view(f"run:{run.info.id}", fresh=True)

@@ -199,7 +199,7 @@ def test_pace_is_that_of_the_last_forty_steps(server: Server) -> None:
     run = stands_still(server, steps=100_000)
     run.log._events.clear()
     for n in range(1, 201):
-        run.log.append(Stepped(n, min(n, 100) * 60 + max(0, n - 100) / 10, 2.0, 1e-3, 1.0, 50.0))
+        run.log.append(Stepped(n, min(n, 161) * 60 + max(0, n - 161) / 10, 2.0, 1e-3, 1.0, 50.0))
         if n % 5 == 0:
             run.log.append(Evaluated(n, 0.0, 2.0, 2.0, 1.0, False))
     assert beat(server, run)["run"]["seconds_left"] == pytest.approx((100_000 - 200) / 10)

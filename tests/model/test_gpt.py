@@ -16,7 +16,7 @@ from model.formats import hf
 from model.gpt import KVCache
 from model.trace import attention_entropy, head_scores, logit_lens, prediction_entropy
 
-SHAPES = [
+SHAPES: list[dict] = [
     {"n_layer": 2, "n_head": 2, "n_embd": 16, "n_positions": 12, "vocab_size": 31, "n_inner": None},
     {"n_layer": 3, "n_head": 4, "n_embd": 32, "n_positions": 20, "vocab_size": 53, "n_inner": 50},
     {"n_layer": 1, "n_head": 1, "n_embd": 8, "n_positions": 9, "vocab_size": 11, "n_inner": 16},
@@ -25,7 +25,8 @@ SHAPES = [
 
 def peer(shape: dict, activation: str = "gelu_new", tie: bool = True) -> GPT2LMHeadModel:
     """A random GPT2LMHeadModel whose biases and norms are random as well: at their defaults a mix-up would not show."""
-    config = GPT2Config(**shape, activation_function=activation, tie_word_embeddings=tie, attn_implementation="eager")
+    config = GPT2Config(**shape, activation_function=activation, tie_word_embeddings=tie)
+    config._attn_implementation = "eager"  # the other ones return no attentions
     torch.manual_seed(3)
     model = GPT2LMHeadModel(config).eval()
     with torch.no_grad():
