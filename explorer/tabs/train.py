@@ -26,7 +26,7 @@ from training.runs import RunFolder, new_run_id
 from training.trainer import Trainer
 
 _log = logging.getLogger(__name__)
-_EVALS = 8  # at least so many measurements of a run
+_EVALS = 5  # at least so many measurements of a run
 _NEWS_S = 0.4  # how often the page hears of a long preparation
 _OURS = "(_, ...rest) => [glass.session, ...rest]"
 _SHAPE_FIELDS = ("layers", "heads", "width", "context", "dropout", "positions", "activation")

@@ -93,7 +93,7 @@ def test_a_text_is_continued_as_the_generator_does(demo: Any, call: Callable[...
     settings: dict[str, Any] = {"temperature": 0.7, "top_k": 8, "top_p": 0.95, "seed": 11}
     written = prompt + list(generate(view.model, prompt, 50, Settings(**settings), tokenizer.end_of_text))
     reply = call("continue_text", prompt="the cat", model=f"shipped:{name}", tokens=50, **settings)
-    assert set(reply) == {"text", "ids", "model"}
+    assert set(reply) == {"text", "ids", "model", "unknown", "notice"}
     assert reply["ids"] == written
     assert reply["text"] == tokenizer.decode(written)
     assert reply["model"] == view.summary()

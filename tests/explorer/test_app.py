@@ -163,7 +163,7 @@ def test_launch_options_are_what_was_measured_to_be_right(app: Any) -> None:
     options = app.launch_options(limits)
     assert options["run_history"] is False  # else the browser keeps every input and output, and slows down
     assert options["ssr_mode"] is False
-    assert (options["state_session_capacity"], options["max_file_size"]) == (17, 1234)
+    assert (options["state_session_capacity"], options["max_file_size"]) == (17, 4 * 1234)
     assert options["head"] == head()
     assert set(options) <= set(inspect.signature(gr.Blocks.launch).parameters)
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
