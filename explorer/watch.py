@@ -18,6 +18,7 @@ def pulse(server: Server, raw: Any) -> dict[str, Any]:
     """Models, the active training, and what happened in one run after event `since`. Raises ValueError."""
     request = raw if isinstance(raw, dict) else {}
     visitor = server.visitors.get(request.get("session"))
+    server.jobs.advance()  # a run that was paused since the last pulse makes room
     active = server.jobs.active(visitor.owner)
     reply: dict[str, Any] = {
         "models": server.models(visitor.owner),

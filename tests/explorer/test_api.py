@@ -94,6 +94,7 @@ def test_a_text_is_continued_as_the_generator_does(demo: Any, call: Callable[...
     written = prompt + list(generate(view.model, prompt, 50, Settings(**settings), tokenizer.end_of_text))
     reply = call("continue_text", prompt="the cat", model=f"shipped:{name}", tokens=50, **settings)
     assert set(reply) == {"text", "ids", "model", "unknown", "notice"}
+    assert (reply["unknown"], reply["notice"]) == ([], None)
     assert reply["ids"] == written
     assert reply["text"] == tokenizer.decode(written)
     assert reply["model"] == view.summary()
@@ -107,6 +108,13 @@ def test_defaults_are_the_shipped_model_and_forty_tokens(call: Callable[..., Any
     assert call("continue_text", prompt="the cat", temperature=0) == call(
         "continue_text", prompt="the cat", temperature=0
     )
+
+
+def test_what_was_left_out_of_a_prompt_is_said(call: Callable[..., Any]) -> None:
+    for name in ("continue_text", "next_token"):
+        reply = call(name, prompt="thé cat")
+        assert reply["unknown"] == ["é"]
+        assert "left out" in reply["notice"]
 
 
 def test_the_next_token_is_the_softmax_of_the_logits(demo: Any, call: Callable[..., Any]) -> None:

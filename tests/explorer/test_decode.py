@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from explorer import text
 from explorer.server import Server
 from model import Trace, trace
 from model.decoding import generate
@@ -77,6 +78,16 @@ def test_the_model_is_described(server: Server) -> None:
     }  # fmt: skip
     beta = ask(server, prompt="cat", model="shipped:beta")["model"]
     assert (beta["name"], beta["vocab_word"], beta["loss"], beta["loss_kind"]) == ("beta", "tokens", 3.5, "training")
+
+
+def test_a_model_can_begin_by_itself(server: Server) -> None:
+    """With the words that suit it, as if somebody had typed them."""
+    wanted = ask(server, prompt=text.PROMPT)
+    assert wanted["prompt"] == text.PROMPT
+    assert ask(server, opening=True) == ask(server, opening=True, prompt="the cat", ids=[1]) == wanted
+    for no in (None, False, 1, "true", [True]):  # anything but true
+        assert ask(server, opening=no, prompt="the cat") == ask(server, prompt="the cat")
+    assert ask(server, ids=[1])["prompt"] is None
 
 
 def test_windows_line_ends_are_line_breaks(server: Server) -> None:

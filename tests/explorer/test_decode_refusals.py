@@ -156,7 +156,7 @@ STRANGE: list[Any] = [
 def strange(draw: random.Random) -> Any:
     """A request in which some parts are anything at all."""
     request = whole(prompt=draw.choice([None, "the cat"]))
-    for field in draw.sample([*request, "step", "more"], draw.randrange(1, 4)):
+    for field in draw.sample([*request, "step", "opening", "more"], draw.randrange(1, 4)):
         request[field] = draw.choice(STRANGE)
     if draw.random() < 0.5 and isinstance(request["settings"], dict):
         request["settings"] = {**request["settings"], draw.choice(["seed", "top_k", "top_p"]): draw.choice(STRANGE)}

@@ -76,11 +76,9 @@ def test_as_many_train_at_once_as_there_is_room_for(tmp_path: Path) -> None:
         until(runs[0], Stepped)
         until(runs[1], Stepped)
         assert states(jobs, *runs) == ["running", "running", "queued"]
-        jobs.control(runs[0].info.id, "pause", "x")
-        until(runs[0], Paused)
-        assert states(jobs, *runs) == ["paused", "running", "queued"]  # a paused one keeps its place
-        runs[1].trainer.stop()
+        jobs.control(runs[0].info.id, "stop", "x")
         until(runs[2], Started)
+        assert states(jobs, over(runs[0]), *runs[1:]) == ["stopped", "running", "running"]
     finally:
         jobs.close()
     assert states(jobs, *runs) == ["stopped"] * 3

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from explorer import text
 from explorer.limits import Limits
 from explorer.server import Server
 from explorer.shelf import View, millions, shape
@@ -26,6 +27,7 @@ from tests.explorer.tiny import (
     same_maps,
     sentence,
     tiny_recipe,
+    tiny_trainer,
     token,
     try_to,
     until,
@@ -258,8 +260,27 @@ def test_a_run_that_ended_before_its_first_checkpoint_says_so(server: Server) ->
 
 
 def test_a_run_folder_with_nonsense_in_it_harms_nobody(server: Server) -> None:
-    for name, text in {"a": "", "b": "{}", "c": '{"name": 5}', "d": json.dumps({"corpus": 7})}.items():
+    for name, config in {"a": "", "b": "{}", "c": '{"name": 5}', "d": json.dumps({"corpus": 7})}.items():
         (server.jobs.root / name).mkdir(parents=True)
-        (server.jobs.root / name / "config.json").write_text(text)
+        (server.jobs.root / name / "config.json").write_text(config)
         sentence(try_to(server, {"session": token(1), "prompt": "a", "model": f"run:{name}"}))
     assert server.models("x") == server.shelf.shipped()
+
+
+def test_a_run_begins_with_the_first_words_of_its_text(server: Server) -> None:
+    """Alive and after a restart: what its config keeps of the text is the prompt that it opens on."""
+    trainer = tiny_trainer(server.jobs.root)
+    config = trainer.folder.path / "config.json"
+    values = json.loads(config.read_text())
+    config.write_text(json.dumps({**values, "corpus": {**values["corpus"], "opening": "why, said the fox"}}))
+    trainer.pause()
+    run = server.jobs.submit(trainer)
+    until(run, Paused)
+    ref = f"run:{run.info.id}"
+    live = ask(server, model=ref, opening=True)
+    assert (live["prompt"], live["ids"]) == ("why, said the fox", CHAR.encode("why, said the fox"))
+    trainer.resume()
+    over(run)
+    later = Server(server.jobs.root, server.jobs.root, Limits())
+    assert ask(later, model=ref, opening=True)["ids"] == live["ids"]
+    assert server.view("shipped:alpha").opening == text.PROMPT

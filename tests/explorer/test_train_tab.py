@@ -21,7 +21,7 @@ from explorer.tabs.train import FIELDS, Start, chosen, foretell, start
 from model import GPT, Tokenizer
 from tests.explorer.tiny import CHAR, LONG, PATIENCE, TEXT, in_a_loop, over, sentence, tiny_trainer, token, visitor
 from training.corpus import from_text
-from training.events import Finished, Stepped
+from training.events import Evaluated, Finished, Sampled, Stepped
 from training.presets import DEFAULT, PRESETS
 
 TINY: dict[str, Any] = {
@@ -104,6 +104,15 @@ def test_what_the_boxes_say_is_what_is_trained(standing: Server) -> None:
     config = recipe.model_config(5)
     for field, value in said.items():
         assert getattr(config if hasattr(config, field) else recipe.train, field) == value, field
+
+
+def test_a_short_run_is_measured_and_sampled_too(reader: Server) -> None:
+    run = over(reader.jobs.find(press(reader, steps=10)["run"]))
+    for kind in (Evaluated, Sampled):
+        steps = [event.step for event in run.log.since(0)[0] if isinstance(event, kind)]
+        assert steps[0] == 0
+        assert steps[-1] == 10
+        assert len(steps) > 5
 
 
 def test_sliders_send_floats_for_whole_numbers(standing: Server) -> None:
@@ -284,7 +293,7 @@ def test_the_page_foretells_the_parameters_of_the_real_model(preset: str) -> Non
     body = sum(p.numel() for p in model.parameters()) - sum(entries.values())
     said = chosen(preset)[-1]
     assert chosen(preset)[0] == PRESETS[preset].sentence
-    assert f"{millions(body)} parameters besides the vocabulary" in said
+    assert said.startswith(f"{millions(body)} parameters besides the vocabulary")
     tokens = recipe.train.steps * recipe.train.batch_size * recipe.model["context"]
     assert f"read {tokens:,} tokens in {recipe.train.steps:,} steps" in said
 

@@ -303,6 +303,20 @@ def test_the_page_pauses_resumes_and_stops(server: Server, submit: Submit) -> No
     assert "stopped" in sentence(steer(server, run=submit(steps=LONG).info.id, action=["stop"]))
 
 
+def test_a_paused_run_makes_room_for_the_next(server: Server, submit: Submit) -> None:
+    """Nobody has to stop a run for the next to begin; the first pulse after the pause sees to it."""
+    run = stands_still(server)
+    waits = submit(steps=LONG)
+    until(waits, Stepped)
+    also = submit(steps=LONG)
+    assert beat(server, also)["run"]["queue_position"] == 1
+    assert steer(server, run=waits.info.id, action="pause") == {"ok": True}
+    until(waits, Paused)
+    assert beat(server, also)["run"]["state"] == "running"
+    until(also, Stepped)
+    assert [beat(server, one)["run"]["state"] for one in (run, waits, also)] == ["paused", "paused", "running"]
+
+
 def test_a_stranger_may_watch_and_not_steer(serve: Callable[..., Server]) -> None:
     server = serve(shared=True)
     run = server.jobs.submit(tiny_trainer(server.jobs.root, owner=visitor(server, 2).owner, steps=LONG))

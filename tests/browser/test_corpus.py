@@ -1,0 +1,195 @@
+"""The Corpus tab: what a visitor brings, what is refused with which sentence, and that nothing is lost by it."""
+
+import os
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.screen import here, open_tab, upload
+
+FOX = "The fox ran over the hill, and the hen ran home.\n"
+
+
+@pytest.fixture
+def corpus(page: Page) -> Page:
+    """The page on the Corpus tab, with the text that comes with the app."""
+    open_tab(page, "Corpus")
+    return page
+
+
+def figures(page: Page) -> dict[str, str]:
+    """The figures of the card, by name."""
+    pairs = here(page, "corpus-figures").locator("div").all()
+    return {pair.locator("dt").inner_text(): pair.locator("dd").inner_text() for pair in pairs}
+
+
+def has(page: Page, name: str) -> None:
+    """Wait until the card shows the text with this name, and no complaint."""
+    expect(here(page, "corpus")).to_have_attribute("data-name", name)
+    expect(page.get_by_test_id("corpus-error")).to_be_hidden()
+
+
+def test_files_that_are_no_text(corpus: Page, tmp_path: Path) -> None:
+    """Each is refused with its own sentence, and the text that was there stays, for training too."""
+    good = tmp_path / "fox.txt"
+    good.write_text(FOX * 30, encoding="utf-8")
+    upload(corpus, good)
+    has(corpus, "fox.txt")
+    refused = {
+        "empty.txt": (b"", "is empty (0 bytes)"),
+        "blank.txt": (b" \n\n  \n", "holds only spaces and line breaks"),
+        "picture.txt": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8, "is a PNG picture, not plain text"),
+        "noise.txt": (os.urandom(4000), "holds binary data, not text"),
+        "one.txt": (b"a", "is one character long"),
+        "same.txt": (b"aaaaaaaaaa", "repeats one character"),
+    }
+    for name, (contents, sentence) in refused.items():
+        (tmp_path / name).write_bytes(contents)
+        upload(corpus, tmp_path / name)
+        complaint = corpus.get_by_test_id("corpus-error")
+        expect(complaint).to_contain_text(f'"{name}" {sentence}')
+        expect(complaint).to_be_visible()
+        expect(here(corpus, "corpus")).to_have_attribute("data-name", "fox.txt")
+        expect(here(corpus, "corpus-excerpt")).to_contain_text("The fox ran over the hill")
+    open_tab(corpus, "Train")
+    expect(here(corpus, "source")).to_contain_text(f"It reads fox.txt, {len(FOX) * 30:,} characters")
+
+
+def test_a_text_and_its_figures(corpus: Page, tmp_path: Path) -> None:
+    """Counted as they are counted here; the text outlives a reload."""
+    text = "Zoë sah den Löwen 🦁.\n" * 100
+    (tmp_path / "löwe.txt").write_text(text, encoding="utf-8")
+    upload(corpus, tmp_path / "löwe.txt")
+    has(corpus, "löwe.txt")
+    assert figures(corpus) == {
+        "characters": f"{len(text):,}",
+        "distinct": str(len(set(text))),
+        "words": f"{len(text.split()):,}",
+        "lines": "100",
+        "bytes": f"{len(text.encode()):,}",
+    }
+    assert here(corpus, "corpus-excerpt").inner_text().startswith("Zoë sah den Löwen 🦁.")
+    corpus.reload(wait_until="domcontentloaded")
+    open_tab(corpus, "Corpus")
+    has(corpus, "löwe.txt")
+
+
+def test_another_encoding_is_read_and_said(corpus: Page, tmp_path: Path) -> None:
+    (tmp_path / "utf16.txt").write_bytes((FOX * 5).encode("utf-16"))
+    upload(corpus, tmp_path / "utf16.txt")
+    has(corpus, "utf16.txt")
+    expect(here(corpus, "corpus")).to_contain_text("UTF-16")
+    assert figures(corpus)["characters"] == str(len(FOX) * 5)
+
+
+def test_a_csv_and_its_column(corpus: Page, tmp_path: Path) -> None:
+    """The column that looks like text is taken and named; another one can be chosen, a third is refused by its name."""
+    rows = [f'{i},"A title, number {i}","The body of text {i} goes on for a while here."' for i in range(40)]
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(["number,title,body", *rows]) + "\n", encoding="utf-8")
+    upload(corpus, path)
+    has(corpus, "table.csv")
+    expect(corpus.locator("#column input")).to_have_value("body")
+    expect(here(corpus, "corpus")).to_contain_text('The text was taken from column "body".')
+    expect(here(corpus, "corpus-excerpt")).to_contain_text("The body of text 0 goes on")
+    assert figures(corpus)["documents"] == "40"
+    choose_column(corpus, "title")
+    expect(here(corpus, "corpus-excerpt")).to_contain_text("A title, number 0")
+    expect(here(corpus, "corpus-excerpt")).not_to_contain_text("The body")
+    choose_column(corpus, "number")
+    expect(corpus.get_by_test_id("corpus-error")).to_contain_text('"number"')
+    expect(here(corpus, "corpus-excerpt")).to_contain_text("A title, number 0")
+    (tmp_path / "fox.txt").write_text(FOX * 9, encoding="utf-8")
+    upload(corpus, tmp_path / "fox.txt")
+    has(corpus, "fox.txt")
+    expect(corpus.locator("#column")).to_be_hidden()
+
+
+def choose_column(page: Page, name: str) -> None:
+    """Take another entry of the list of columns."""
+    page.locator("#column input").click()
+    page.get_by_role("option", name=name).click()
+
+
+def test_broken_lines_of_a_jsonl(corpus: Page, tmp_path: Path) -> None:
+    """The line is named; the switch leaves it out and says so."""
+    lines = [f'{{"text": "the good line {i} of the file", "n": {i}}}' for i in range(12)]
+    lines[4] = '{"text": "cut sho'
+    path = tmp_path / "lines.jsonl"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    upload(corpus, path)
+    complaint = corpus.get_by_test_id("corpus-error")
+    expect(complaint).to_be_visible()
+    expect(complaint).to_contain_text('"lines.jsonl" has bad lines: line 5')
+    expect(here(corpus, "corpus")).to_have_attribute("data-name", "Tales")
+    corpus.locator("#keep-good input").check()
+    has(corpus, "lines.jsonl")
+    assert figures(corpus)["documents"] == "11"
+    expect(here(corpus, "corpus-excerpt")).not_to_contain_text("cut sho")
+
+
+def test_a_file_that_is_too_large(corpus: Page, tmp_path: Path) -> None:
+    """60 MB: a sentence with the limit and the name; the text that was there stays, and the next file is taken."""
+    path = tmp_path / "large.txt"
+    with path.open("wb") as file:
+        file.truncate(60 * 1024 * 1024)
+    upload(corpus, path)
+    said = corpus.get_by_test_id("corpus-error")
+    expect(said).to_contain_text("large.txt", timeout=60_000)
+    expect(said).to_contain_text("MB")
+    expect(said).to_contain_text("stays in use")
+    expect(here(corpus, "corpus")).to_have_attribute("data-name", "Tales")
+    small = tmp_path / "fox.txt"
+    small.write_text(FOX * 9, encoding="utf-8")
+    upload(corpus, small)
+    has(corpus, "fox.txt")
+
+
+def test_pasting_and_the_examples(corpus: Page) -> None:
+    corpus.locator("#paste textarea").fill("   ")
+    corpus.locator("#use-paste").click()
+    expect(corpus.get_by_test_id("corpus-error")).to_contain_text("holds only spaces and line breaks")
+    corpus.locator("#paste textarea").fill(FOX * 3)
+    corpus.locator("#use-paste").click()
+    has(corpus, "pasted text")
+    assert figures(corpus)["characters"] == str(len(FOX * 3))
+    corpus.locator("#example input").click()
+    corpus.get_by_role("option", name="One song").click()
+    has(corpus, "One song")
+    expect(here(corpus, "corpus")).to_contain_text("comes with the app")
+    corpus.locator("#example input").fill("Short")  # typing narrows the list down, Enter takes what is left
+    corpus.keyboard.press("Enter")
+    has(corpus, "Short posts")
+    corpus.get_by_role("button", name="Next: train on it").click()
+    expect(here(corpus, "source")).to_contain_text("It reads Short posts")
+
+
+def test_passing_through_the_lists_takes_nothing(corpus: Page, tmp_path: Path) -> None:
+    """Neither Tab nor a click into a list and out of it replaces the visitor's own text, before and after a reload."""
+    calls: list[str] = []
+    corpus.on(
+        "request", lambda request: calls.append(request.post_data or "") if "/queue/join" in request.url else None
+    )
+    (tmp_path / "table.csv").write_text("number,title\n" + f"1,{FOX}" * 9, encoding="utf-8")
+    upload(corpus, tmp_path / "table.csv")
+    has(corpus, "table.csv")
+    for again in (False, True):
+        if again:
+            corpus.reload(wait_until="domcontentloaded")
+            open_tab(corpus, "Corpus")
+            has(corpus, "table.csv")
+        calls.clear()
+        for box in ("#column input", "#example input"):
+            if not corpus.locator(box).is_visible():
+                continue  # the file itself is not kept over a reload, so its columns are not offered
+            corpus.locator(box).focus()
+            corpus.keyboard.press("Tab")
+            corpus.locator(box).click()
+            corpus.get_by_test_id("corpus-name").click()
+        here(corpus, "corpus-excerpt").click()
+        corpus.get_by_role("button", name="Next: train on it").click()
+        expect(here(corpus, "source")).to_contain_text("It reads table.csv")
+        assert calls == []
+        open_tab(corpus, "Corpus")
+        has(corpus, "table.csv")
