@@ -98,15 +98,16 @@ class Uploads:
             return gr.skip(), gr.skip(), gr.skip()
         reply = self._take(visitor, lambda: self._file(path))
         kind = Path(path).suffix.lower()
-        columns = gr.update(choices=[], value=None, visible=False)
+        columns, guess = gr.update(choices=[], value=None, visible=False), None
         if kind in CSV_TYPES + JSONL_TYPES:
             try:
                 look = csv_columns if kind in CSV_TYPES else jsonl_fields
                 preview = look(path, max_bytes=self._server.limits.upload_bytes)
-                columns = gr.update(choices=list(preview.columns), value=preview.guess, visible=True)
-                self._has_read(visitor, path, preview.guess, False)  # what filling the list would ask for again
+                guess = preview.guess
+                columns = gr.update(choices=list(preview.columns), value=guess, visible=True)
             except ValueError:
                 pass  # the card says what is wrong with the file
+        self._has_read(visitor, path, guess, False)  # filling the list of columns will ask for this again
         return reply, columns, gr.update(visible=kind in JSONL_TYPES, value=False)
 
     def reread(self, visitor: str, path: str | None, column: str | None, keep_good: bool) -> Any:

@@ -74,8 +74,8 @@ def build(server: Server, visitor: gr.Textbox, corpus: Callable[..., Any], contr
     boxes = [settings[field] for field in FIELDS]
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
     preset.input(chosen, [preset], [sentence, *boxes, estimate], **quiet)
-    for field in FIELDS:
-        settings[field].change(foretell, [preset, *boxes], [estimate], trigger_mode="always_last", **quiet)
+    # One event for all the boxes: an event each could be answered out of order, and an old estimate would stay.
+    gr.on([box.change for box in boxes], foretell, [preset, *boxes], [estimate], trigger_mode="always_last", **quiet)
     settings["tokenizer"].change(
         lambda kind: gr.update(visible=kind == "bpe"), [settings["tokenizer"]], [settings["vocab_size"]], **quiet
     )

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHORT_MEMORY = "short memory"
 SHORT_MEMORY_RUN = "short-memory-0123456789abcdef0123456789abcdef"
 SHORT_MEMORY_TEXT = "a bad cab, a fed bee;\nfade a bead. "
+SHORT_MEMORY_OPENING = "a bad"
 FULL_STOP = "nothing to say"
 FULL_STOP_RUN = "nothing-to-say-0123456789abcdef0123456789abcdef"
 
@@ -200,7 +201,10 @@ def _plant_short_memory(runs: Path) -> None:
     tokenizer = Tokenizer.char(SHORT_MEMORY_TEXT)
     shape = {"layers": 2, "heads": 3, "width": 24, "context": 8}
     recipe = Recipe(tokenizer="char", model=shape, train=TrainConfig(steps=400))
-    corpus = {"name": "planted.txt", "source": "file", "characters": len(SHORT_MEMORY_TEXT), "notes": []}
+    corpus = {
+        "name": "planted.txt", "source": "file", "characters": len(SHORT_MEMORY_TEXT), "notes": [],
+        "opening": SHORT_MEMORY_OPENING,
+    }  # fmt: skip
     folder = RunFolder.create(runs / SHORT_MEMORY_RUN, SHORT_MEMORY, recipe, corpus)
     measured = evaluations()
     folder.append(Started(0, 0.0, 400, 1, "cpu"))
@@ -211,7 +215,7 @@ def _plant_short_memory(runs: Path) -> None:
             folder.append(Sampled(step, step / 50, "", f"sample of step {step}"))
     folder.append(Finished(400, 8.0, "done"))
     folder.close()
-    meta = {"name": SHORT_MEMORY, "step": 300, "loss": 0.6, "val_loss": 1.25, "bits_per_byte": 1.79}
+    meta = {"name": SHORT_MEMORY, "corpus": corpus, "step": 300, "loss": 0.6, "val_loss": 1.25, "bits_per_byte": 1.79}
     save_checkpoint(folder.checkpoint("best"), lively(recipe.model_config(tokenizer.vocab_size)), tokenizer, meta)
 
 

@@ -5,6 +5,7 @@ rest, never for a number.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,16 @@ def open_tab(page: Page, name: str) -> None:
     tab = page.get_by_role("tab", name=re.compile(name))
     tab.click()
     arrived(page, name)
+
+
+def follow(visit: Callable[..., Page], run: str, name: str, **options: Any) -> Page:
+    """Open the link to a run: it is shown on the Train tab, and its model is the one looked at."""
+    page = visit(f"/?run={run}", **options)
+    arrived(page, "Train")
+    expect(here(page, "run-name")).to_have_text(name)
+    expect(page.get_by_test_id("chip")).to_have_attribute("data-model", f"run:{run}")
+    at_rest(page)
+    return page
 
 
 def arrived(page: Page, name: str) -> None:
@@ -171,9 +182,9 @@ def _row(values: dict[str, Any]) -> Row:
 
 
 def percent(text: str) -> float:
-    """`17.4 %` -> 17.4; `<0.1 %` -> 0.05, the middle of what it can mean."""
+    """`17.4 %` -> 17.4; `<0.1 %` and `>99.9 %` -> the middle of what they can mean."""
     number = text.removesuffix("%").strip()
-    return 0.05 if number.startswith("<") else float(number)
+    return {"<0.1": 0.025, ">99.9": 99.975}.get(number) or float(number)
 
 
 def set_range(page: Page, testid: str, value: float | str) -> None:

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
 from tests.browser.reference import SHORT_MEMORY, SHORT_MEMORY_RUN
-from tests.browser.screen import arrived, here, open_tab
+from tests.browser.screen import arrived, follow, here, open_tab
 
 TABS = ("Corpus", "Train", "Decode", "Attention")
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1440, "height": 900}
@@ -72,15 +72,13 @@ def luminance(page: Page) -> float:
 @pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
 def test_nothing_sticks_out_of_any_tab(visit: Visit, size: dict[str, int], scheme: str) -> None:
     """The planted run is watched, so that the chart and the monitor are full."""
-    page = visit(f"/?run={SHORT_MEMORY_RUN}", viewport=size, color_scheme=scheme)
-    arrived(page, "Train")
+    page = follow(visit, SHORT_MEMORY_RUN, SHORT_MEMORY, viewport=size, color_scheme=scheme)
     assert [tab.inner_text().split() for tab in page.get_by_role("tab").all()] == [
         [str(number), name] for number, name in enumerate(TABS, 1)
     ]
     for name in TABS:
         open_tab(page, name)
         if name == "Train":
-            expect(here(page, "run-name")).to_have_text(SHORT_MEMORY)
             expect(here(page, "loss")).to_have_attribute("data-points", "400")
             for fold in ("Shape of the model", "How it is trained"):
                 page.get_by_role("button", name=fold).click()

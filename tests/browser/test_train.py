@@ -18,6 +18,7 @@ from tests.browser.reference import (
 from tests.browser.screen import (
     TRAINING,
     arrived,
+    follow,
     here,
     ids,
     model_of,
@@ -136,9 +137,7 @@ def test_a_second_browser_watches_by_the_link(ready: Page, visit: Visit) -> None
     ready.wait_for_function("document.querySelector('[data-testid=watch-link]').dataset.link")
     link = ready.get_by_test_id("watch-link").get_attribute("data-link") or ""
     assert link.endswith(f"?run={run}")
-    other = visit(f"/?run={run}")
-    open_tab(other, "Train")
-    expect(here(other, "run-name")).to_have_text("watched")
+    other = follow(visit, run, "watched")
     state(other, "running")
     other.wait_for_function("+document.querySelector('[data-testid=loss]').dataset.points > 2", timeout=TRAINING)
     other.get_by_test_id("pause").click()
@@ -170,9 +169,7 @@ def test_a_link_to_no_run(visit: Visit) -> None:
 @pytest.fixture
 def chart(visit: Visit) -> Page:
     """The planted run, whose losses are known, on the Train tab."""
-    page = visit(f"/?run={SHORT_MEMORY_RUN}")
-    open_tab(page, "Train")
-    expect(here(page, "run-name")).to_have_text(SHORT_MEMORY)
+    page = follow(visit, SHORT_MEMORY_RUN, SHORT_MEMORY)
     expect(here(page, "loss")).to_have_attribute("data-points", "400")
     expect(here(page, "loss-tip")).to_contain_text("Step 400")
     return page
