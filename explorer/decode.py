@@ -70,6 +70,12 @@ def answer(decoder: Decoder, view: View, request: Request, server: Server) -> di
     ids, ended = write(decoder, list(ids), prompt_tokens, request, tokenizer, server.limits.text_tokens)
     logits = decoder.read(ids)
     start = decoder.start
+    weights = decoder.patterns.numel() // 2
+    if weights > server.limits.map_cells:
+        raise RequestError(
+            f"All heads of this model over {len(decoder.window):,} tokens are {weights:,} weights, and "
+            f"{server.limits.map_cells:,} are the most that a page can show: begin with a shorter text."
+        )
     kept = start == before  # else the window has slid and every row is new
     first = start + len(decoder.window)
     maps_from = min(first, start + request.have_maps) if kept else start

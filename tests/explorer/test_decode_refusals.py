@@ -7,6 +7,7 @@ import logging
 import math
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,12 @@ def test_whole_numbers_may_come_as_javascript_has_them(server: Server) -> None:
         settings={"seed": 3.0, "top_k": 4.0},
     )  # fmt: skip
     assert plain == floats
+
+
+def test_more_weights_than_a_page_can_show_are_refused(serve: Callable[..., Server]) -> None:
+    assert try_to(serve(map_cells=1_000), whole())["ok"]
+    refused = sentence(try_to(serve(map_cells=1), whole()))
+    assert "begin with a shorter text" in refused
 
 
 def test_a_refused_call_changes_nothing(server: Server) -> None:
