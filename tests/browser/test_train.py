@@ -32,6 +32,7 @@ from tests.browser.screen import (
     train,
     upload,
 )
+from training.presets import DEFAULT, PRESETS
 
 SENTENCES = "\n".join(
     f"the {a} cat saw the {b} {c}." for a in ("red", "old") for b in ("sad", "wet") for c in ("fox", "sea")
@@ -280,6 +281,33 @@ def test_settings_that_cannot_be_trained(page: Page, server: Server) -> None:
     page.locator("#train").click()
     expect(here(page, "notice")).to_contain_text("idth 32 cannot be shared out among 5 heads")
     assert set(server.runs.iterdir()) == before
+
+
+def test_the_estimate_is_that_of_the_last_change(page: Page) -> None:
+    """Also where the answer to the change before it comes late."""
+    open_tab(page, "Train")
+    held: list[Route] = []
+    page.route("**/gradio_api/run/**", lambda route: route.continue_() if held else held.append(route))
+    page.evaluate(
+        """() => {
+            const estimate = document.querySelector('#estimate');
+            window.said = [];
+            new MutationObserver(() => window.said.push(estimate.textContent))
+                .observe(estimate, {childList: true, subtree: true, characterData: true});
+        }"""
+    )
+    page.get_by_role("button", name="How it is trained").click()
+    with page.expect_request("**/gradio_api/run/**"):
+        set_number(page, "steps", 20)
+    set_number(page, "batch_size", 10)
+    page.wait_for_timeout(500)  # time for a second answer to come before the first, if it is asked for already
+    held[0].continue_()
+    recipe = PRESETS[DEFAULT].recipe
+    context = recipe.model_config(2).context
+    page.wait_for_function(
+        "([first, last]) => said.some(text => text.includes(first)) && said.at(-1).includes(last)",
+        arg=[f"read {20 * recipe.train.batch_size * context:,} tokens", f"read {20 * 10 * context:,} tokens"],
+    )
 
 
 def test_a_recipe_fills_every_box(page: Page) -> None:

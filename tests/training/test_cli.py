@@ -252,7 +252,10 @@ def test_a_name_that_is_no_text(corpus: Path, tmp_path: Path) -> None:
 def test_the_real_program_and_control_c(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "training", str(corpus), "--out", str(out), *SMALL, "--steps", str(LONG)]
+    # A job in a shell's background ignores Ctrl-C and hands that down; a handler is not handed down but reset.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        signal.signal(signal.SIGINT, ours)
         assert program.stdout is not None
         for line in program.stdout:
             if line.startswith("step 3: validation loss"):
