@@ -26,6 +26,13 @@ from tests.browser.screen import (
 )
 
 
+@pytest.fixture
+def short(opened: Page) -> Page:
+    """The page with a short text, which fits into the context of any model."""
+    start(opened, "the old cat sat on a red mat")
+    return opened
+
+
 def check_cell(page: Page, shown: Reference, head: tuple[int, int], query: int, key: int) -> None:
     """Point at a cell and hold the sentence against trace()."""
     text = ids(page)
@@ -45,96 +52,96 @@ def check_cell(page: Page, shown: Reference, head: tuple[int, int], query: int, 
     assert "Its row sums to 1.000." in said
 
 
-def test_pointing_at_a_cell_reads_what_trace_says(opened: Page, server: Server) -> None:
+def test_pointing_at_a_cell_reads_what_trace_says(short: Page, server: Server) -> None:
     """Several cells of several heads, with both of their tokens marked in the strip."""
-    shown, text = model_of(opened, server.runs), ids(opened)
+    shown, text = model_of(short, server.runs), ids(short)
     config = shown.model.config
     last = len(text) - 1
     for layer, head in {(0, 0), (config.layers - 1, config.heads - 1)}:
-        choose_head(opened, layer, head)
+        choose_head(short, layer, head)
         for query, key in ((0, 0), (last, 0), (last, last), (last // 2, last // 3)):
-            check_cell(opened, shown, (layer, head), query, key)
-            token = here(opened, "token")
+            check_cell(short, shown, (layer, head), query, key)
+            token = here(short, "token")
             expect(token.nth(query)).to_have_class(re.compile(r"\blooks\b"))
             expect(token.nth(key)).to_have_class(re.compile(r"\bfrom\b"))
-            assert opened.locator(".g-strip:visible .looks").count() == 1
-            assert opened.locator(".g-strip:visible .from").count() == 1
-    opened.mouse.move(2, 2)
-    expect(here(opened, "look")).to_have_attribute("data-state", "rest")
-    expect(opened.locator(".g-strip:visible .looks")).to_have_count(0)
+            assert short.locator(".g-strip:visible .looks").count() == 1
+            assert short.locator(".g-strip:visible .from").count() == 1
+    short.mouse.move(2, 2)
+    expect(here(short, "look")).to_have_attribute("data-state", "rest")
+    expect(short.locator(".g-strip:visible .looks")).to_have_count(0)
 
 
-def test_the_rest_sentence_and_the_table_agree_with_trace(opened: Page, server: Server) -> None:
+def test_the_rest_sentence_and_the_table_agree_with_trace(short: Page, server: Server) -> None:
     """The five largest weights of the newest token, and the largest of them in words."""
-    shown, text = model_of(opened, server.runs), ids(opened)
+    shown, text = model_of(short, server.runs), ids(short)
     layer, head = shown.model.config.layers - 1, 0
-    choose_head(opened, layer, head)
+    choose_head(short, layer, head)
     pattern = shown.trace(text).patterns[layer, head, -1]
     largest = pattern.topk(5)
-    shown_rows = here(opened, "top-keys").locator("tbody tr").all()
+    shown_rows = here(short, "top-keys").locator("tbody tr").all()
     assert len(shown_rows) == 5
     for row, weight in zip(shown_rows, largest.values.tolist(), strict=True):
         key, printed = int(row.locator("td").nth(0).inner_text()), float(row.locator("td").nth(1).inner_text())
         assert printed == pytest.approx(weight, abs=2e-6)
         assert float(pattern[key]) == pytest.approx(weight, abs=2e-6)
         assert shown.tokenizer.piece(text[key]).text.strip() in row.locator("th").inner_text()
-    said = here(opened, "look").inner_text()
+    said = here(short, "look").inner_text()
     assert f"at {len(text) - 1} looks most at" in said
-    assert weight_in(here(opened, "look")) == pytest.approx(float(largest.values[0]), abs=0.000501)
+    assert weight_in(here(short, "look")) == pytest.approx(float(largest.values[0]), abs=0.000501)
 
 
-def test_a_click_locks_a_cell_and_escape_lets_go(opened: Page, server: Server) -> None:
-    shown, text = model_of(opened, server.runs), ids(opened)
-    last, canvas, sentence = len(text) - 1, here(opened, "zoom-canvas"), here(opened, "look")
-    canvas.click(position=cell_point(opened, last, 1))
+def test_a_click_locks_a_cell_and_escape_lets_go(short: Page, server: Server) -> None:
+    shown, text = model_of(short, server.runs), ids(short)
+    last, canvas, sentence = len(text) - 1, here(short, "zoom-canvas"), here(short, "look")
+    canvas.click(position=cell_point(short, last, 1))
     expect(sentence).to_have_attribute("data-state", "locked")
-    canvas.hover(position=cell_point(opened, last, last - 2))
-    opened.mouse.move(2, 2)
+    canvas.hover(position=cell_point(short, last, last - 2))
+    short.mouse.move(2, 2)
     expect(sentence).to_have_attribute("data-state", "locked")
     expect(sentence).to_have_attribute("data-key", "1")
-    choose_head(opened, 0, shown.model.config.heads - 1)  # a locked cell is read in every head that is opened
+    choose_head(short, 0, shown.model.config.heads - 1)  # a locked cell is read in every head that is opened
     expect(sentence).to_have_attribute("data-state", "locked")
     expect(sentence).to_contain_text(f"head {shown.model.config.heads}: ")
     assert weight_in(sentence) == pytest.approx(
         shown.weight(text, 0, shown.model.config.heads - 1, last, 1), abs=0.000501
     )
-    opened.keyboard.press("Escape")
+    short.keyboard.press("Escape")
     expect(sentence).to_have_attribute("data-state", "rest")
-    canvas.click(position=cell_point(opened, last, 1))
+    canvas.click(position=cell_point(short, last, 1))
     expect(sentence).to_have_attribute("data-state", "locked")
-    canvas.click(position=cell_point(opened, last, 1))
+    canvas.click(position=cell_point(short, last, 1))
     expect(sentence).not_to_have_attribute("data-state", "locked")
 
 
-def test_what_lies_ahead_is_said_to_be_masked(opened: Page) -> None:
+def test_what_lies_ahead_is_said_to_be_masked(short: Page) -> None:
     """Exactly 0, in words; a click reads it and does not lock it."""
-    sentence = point_at(opened, 2, 5)
+    sentence = point_at(short, 2, 5)
     expect(sentence).to_have_attribute("data-state", "masked")
     expect(sentence).to_contain_text("cannot look ahead to")
     expect(sentence).to_contain_text("masked, exactly 0.")
     assert sentence.get_attribute("data-weight") is None
-    here(opened, "zoom-canvas").click(position=cell_point(opened, 2, 5))
+    here(short, "zoom-canvas").click(position=cell_point(short, 2, 5))
     expect(sentence).to_have_attribute("data-state", "masked")
 
 
-def test_the_keyboard_moves_over_the_cells(opened: Page, server: Server) -> None:
-    shown, text = model_of(opened, server.runs), ids(opened)
-    last, sentence = len(text) - 1, here(opened, "look")
-    choose_head(opened, 0, 0)
-    opened.locator(".g-stage:visible").focus()
+def test_the_keyboard_moves_over_the_cells(short: Page, server: Server) -> None:
+    shown, text = model_of(short, server.runs), ids(short)
+    last, sentence = len(text) - 1, here(short, "look")
+    choose_head(short, 0, 0)
+    short.locator(".g-stage:visible").focus()
     for key, (query, column) in (
         ("ArrowUp", (last, last)),
         ("ArrowLeft", (last, last - 1)),
         ("ArrowUp", (last - 1, last - 1)),
         ("ArrowLeft", (last - 1, last - 2)),
     ):
-        opened.keyboard.press(key)
+        short.keyboard.press(key)
         expect(sentence).to_have_attribute("data-query", str(query))
         expect(sentence).to_have_attribute("data-key", str(column))
     assert weight_in(sentence) == pytest.approx(shown.weight(text, 0, 0, last - 1, last - 2), abs=0.000501)
-    opened.keyboard.press("Enter")
+    short.keyboard.press("Enter")
     expect(sentence).to_have_attribute("data-state", "locked")
-    opened.keyboard.press("Escape")
+    short.keyboard.press("Escape")
     expect(sentence).to_have_attribute("data-state", "rest")
 
 
@@ -154,16 +161,16 @@ def test_the_keyboard_chooses_a_head(opened: Page, server: Server) -> None:
     expect(title).to_have_text(f"Layer {config.layers}, head 2")
 
 
-def test_after_next_the_new_row_is_there(opened: Page, server: Server) -> None:
-    shown, before = model_of(opened, server.runs), ids(opened)
-    assert here(opened, "zoom-canvas").get_attribute("data-tokens") == str(len(before))
-    head = chosen_head(opened)
-    press(opened, "next")
-    text = ids(opened)
+def test_after_next_the_new_row_is_there(short: Page, server: Server) -> None:
+    shown, before = model_of(short, server.runs), ids(short)
+    assert here(short, "zoom-canvas").get_attribute("data-tokens") == str(len(before))
+    head = chosen_head(short)
+    press(short, "next")
+    text = ids(short)
     for canvas in ("zoom-canvas", "heads-canvas"):
-        expect(here(opened, canvas)).to_have_attribute("data-tokens", str(len(before) + 1))
+        expect(here(short, canvas)).to_have_attribute("data-tokens", str(len(before) + 1))
     for key in (0, len(before) // 2, len(before)):
-        check_cell(opened, shown, head, len(before), key)
+        check_cell(short, shown, head, len(before), key)
     assert text[: len(before)] == before
 
 
@@ -182,28 +189,28 @@ def test_a_window_that_slid_agrees_with_trace(opened: Page, server: Server) -> N
     check_cell(opened, shown, (1, 2), 7, 0)
 
 
-def test_another_text_while_a_cell_is_looked_at(opened: Page, server: Server) -> None:
+def test_another_text_while_a_cell_is_looked_at(short: Page, server: Server) -> None:
     """The cell goes with its text, whether the new one is shorter or longer."""
-    shown = model_of(opened, server.runs)
+    shown = model_of(short, server.runs)
     for prompt in ("a", "the cat and the hen and the cat", "the"):
-        query = len(ids(opened)) - 1
-        point_at(opened, query, query)
-        start(opened, prompt)
-        expect(here(opened, "look")).to_have_attribute("data-state", "rest")
-        assert ids(opened) == shown.tokenizer.encode(prompt)
-        expect(here(opened, "top-keys").locator("caption")).to_contain_text(f"at {len(ids(opened)) - 1} looks most at")
+        query = len(ids(short)) - 1
+        point_at(short, query, query)
+        start(short, prompt)
+        expect(here(short, "look")).to_have_attribute("data-state", "rest")
+        assert ids(short) == shown.tokenizer.encode(prompt)
+        expect(here(short, "top-keys").locator("caption")).to_contain_text(f"at {len(ids(short)) - 1} looks most at")
 
 
-def test_the_colours_are_the_weights(opened: Page, server: Server) -> None:
+def test_the_colours_are_the_weights(short: Page, server: Server) -> None:
     """A cell of the large map has the colour that stands for the root of its weight, between the two of the page."""
-    shown, text = model_of(opened, server.runs), ids(opened)
-    layer, head = chosen_head(opened)
+    shown, text = model_of(short, server.runs), ids(short)
+    layer, head = chosen_head(short)
     pattern = shown.trace(text).patterns[layer, head]
     last = len(text) - 1
     cells = [(last, key) for key in range(0, len(text), 3)] + [(last // 2, key) for key in range(0, last // 2, 3)]
     for query, key in cells:
-        point = cell_point(opened, query, key)
-        found, low, high = here(opened, "zoom-canvas").evaluate(
+        point = cell_point(short, query, key)
+        found, low, high = here(short, "zoom-canvas").evaluate(
             """(map, {x, y}) => {
                 const at = map.width / map.getBoundingClientRect().width;
                 const pixel = map.getContext('2d').getImageData(Math.round(x * at), Math.round(y * at), 1, 1).data;
@@ -240,24 +247,24 @@ def test_the_kinds_of_heads_are_those_of_the_text(opened: Page, server: Server) 
         expect(here(opened, "zoom-title")).to_have_text(f"Layer {layer + 1}, head {head + 1}")
 
 
-def test_the_attention_tab_shows_the_same(opened: Page, server: Server) -> None:
+def test_the_attention_tab_shows_the_same(short: Page, server: Server) -> None:
     """One text and one head for both tabs, also when a tab is opened while a row is still sliding in."""
-    shown = model_of(opened, server.runs)
+    shown = model_of(short, server.runs)
     config = shown.model.config
-    choose_head(opened, config.layers - 1, 0)
-    text = ids(opened)
-    here(opened, "next").click()
-    opened.wait_for_function(
+    choose_head(short, config.layers - 1, 0)
+    text = ids(short)
+    here(short, "next").click()
+    short.wait_for_function(
         "n => document.querySelectorAll('.g-strip .g-tok').length > n", arg=len(text)
     )  # the new row may be on its way in when the tab changes
-    open_tab(opened, "Attention")
-    expect(here(opened, "zoom-title")).to_have_text(f"Layer {config.layers}, head 1")
-    assert ids(opened) == shown.write(text, 1, 1337)
-    check_cell(opened, shown, (config.layers - 1, 0), len(text), 1)
-    press(opened, "next", "back", "back")
-    choose_head(opened, 0, 0)
-    check_cell(opened, shown, (0, 0), len(text) - 1, 0)
-    open_tab(opened, "Decode")
-    expect(here(opened, "zoom-title")).to_have_text("Layer 1, head 1")
-    assert ids(opened) == text
-    check_cell(opened, shown, (0, 0), len(text) - 1, 0)
+    open_tab(short, "Attention")
+    expect(here(short, "zoom-title")).to_have_text(f"Layer {config.layers}, head 1")
+    assert ids(short) == shown.write(text, 1, 1337)
+    check_cell(short, shown, (config.layers - 1, 0), len(text), 1)
+    press(short, "next", "back", "back")
+    choose_head(short, 0, 0)
+    check_cell(short, shown, (0, 0), len(text) - 1, 0)
+    open_tab(short, "Decode")
+    expect(here(short, "zoom-title")).to_have_text("Layer 1, head 1")
+    assert ids(short) == text
+    check_cell(short, shown, (0, 0), len(text) - 1, 0)
