@@ -1,4 +1,5 @@
-"""How quickly the page answers: start of the server, first heads painted, one decoding step, and a 12 x 12 grid.
+"""How quickly the page answers: start of the server, first heads painted, one decoding step, a 12 x 12 grid, and the
+first point of a training's loss.
 
     python benchmarks/page_speed.py
 
@@ -15,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from playwright.sync_api import Page
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -56,6 +59,33 @@ async (reply) => {
   return performance.now() - began;
 }
 """
+TRAIN = """
+async () => {
+  const before = glass.last('run')?.id ?? null;
+  const began = performance.now();
+  document.querySelector('#train').click();
+  const moved = () => {
+    const run = glass.last('run');
+    const chart = document.querySelector('[data-testid=loss]');
+    return run && run.id !== before && run.points.step.length > 0 && chart && +chart.dataset.points > 0;
+  };
+  while (!moved()) await new Promise((done) => setTimeout(done, 5));
+  return performance.now() - began;
+}
+"""
+
+
+def first_points(tab: Page, trainings: int) -> list[float]:
+    """Seconds from pressing Train to the first point of the loss, for trainings one after the other."""
+    tab.get_by_role("tab", name="2 Train").click()
+    tab.locator("[data-testid=source]", has_text="Tales").wait_for()
+    tab.wait_for_timeout(2000)  # as a visitor, who reads a moment before pressing
+    seconds = []
+    for _ in range(trainings):
+        seconds.append(tab.evaluate(TRAIN) / 1000)
+        tab.evaluate("glass.runs.control('stop')")
+        tab.wait_for_function("['stopped', 'finished'].includes(glass.last('run').run.state)")
+    return seconds
 
 
 def big_reply() -> str:
@@ -85,7 +115,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=5, help="how often the server is started")
     parser.add_argument("--steps", type=int, default=30, help="decoding steps measured")
     options = parser.parse_args()
-    starts, heads = [], []
+    starts, heads, trainings = [], [], []
     reply = big_reply()
     with tempfile.TemporaryDirectory() as runs:
         for turn in range(options.starts):
@@ -99,12 +129,21 @@ def main() -> None:
                 tab.reload()
                 tab.evaluate(FIRST_HEADS)
                 grids = [tab.evaluate(GRID, reply) for _ in range(10)]
+        for _ in range(options.starts):  # the first training of a process loads what the others find loaded
+            with app(Path(runs)) as (url, _), page() as tab:
+                tab.goto(url)
+                trainings.append(first_points(tab, 3))
     print(f"server answers {statistics.median(starts):.2f} s after `python app.py` (up to {max(starts):.2f})")
     print(f"first heads painted {statistics.median(heads):.2f} s after the page is asked for (up to {max(heads):.2f})")
     print(
         f"one decoding step, click to painted: {statistics.median(steps):.0f} ms ({min(steps):.0f} to {max(steps):.0f})"
     )
     print(f"12 x 12 heads, 64 tokens: {len(reply) / 1e6:.3f} MB, reply to painted {statistics.median(grids):.0f} ms")
+    first, later = [t[0] for t in trainings], [s for t in trainings for s in t[1:]]
+    print(
+        f"Train to the first point of the loss: {statistics.median(first):.2f} s for the first training of a process "
+        f"(up to {max(first):.2f}), {statistics.median(later):.2f} s for later ones (up to {max(later):.2f})"
+    )
 
 
 if __name__ == "__main__":

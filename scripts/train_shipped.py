@@ -82,6 +82,7 @@ def main() -> None:
         shutil.rmtree(target, ignore_errors=True)
         meta = {key: value for key, value in best.meta.items() if key != "run"}
         save_checkpoint(target, best.model, best.tokenizer, meta)
+        shutil.copy(run / "metrics.jsonl", target / "metrics.jsonl")  # the page shows how it learnt
         recipe = json.loads((run / "config.json").read_text())
         index = json.loads((target / "checkpoint.json").read_text())
         (target / "README.md").write_text(card(index, recipe["train"], (ROOT / CORPUS).read_bytes()), encoding="utf-8")

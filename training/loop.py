@@ -25,6 +25,8 @@ from training.events import Evaluated, Event, Finished, Sampled, Started, Steppe
 from training.optim import Optimizer, make_optimizer
 from training.threads import one_thread
 
+_FIRST_SAMPLE = 40  # tokens
+
 
 class TrainingError(ValueError):
     """Training cannot go on; the message says why and what to change."""
@@ -112,7 +114,10 @@ def train_steps(
                 yield Finished(step, clock() - begun, "target")
                 return
         if config.sample_every and (last or step % config.sample_every == 0):
-            yield Sampled(step, clock() - begun, config.sample_prompt, sample(model, tokenizer, config))
+            # Before the first step it is noise: a short one will do, and the first step need not wait for more.
+            length = config.sample_tokens if step else min(config.sample_tokens, _FIRST_SAMPLE)
+            text = sample(model, tokenizer, config, length)
+            yield Sampled(step, clock() - begun, config.sample_prompt, text)
     yield Finished(config.steps, clock() - begun, "done")
 
 
@@ -160,14 +165,14 @@ def evaluate(model: GPT, data: Data, tokens: int, batch_size: int) -> tuple[floa
     return nats / count, nats / math.log(2) / size if size else None
 
 
-def sample(model: GPT, tokenizer: Tokenizer, config: TrainConfig) -> str:
-    """What the model writes after the sample prompt, at temperature 0.8, by the run's seed."""
+def sample(model: GPT, tokenizer: Tokenizer, config: TrainConfig, tokens: int) -> str:
+    """What the model writes after the sample prompt, `tokens` long, at temperature 0.8, by the run's seed."""
     ids = tokenizer.encode_known(config.sample_prompt).ids or [tokenizer.opening]
     was_training = model.training
     model.eval()
     settings = Settings(temperature=0.8, seed=config.seed)
     with one_thread():
-        written = list(generate(model, ids, config.sample_tokens, settings, tokenizer.end_of_text))
+        written = list(generate(model, ids, tokens, settings, tokenizer.end_of_text))
     model.train(was_training)
     return tokenizer.decode([token for token in written if token != tokenizer.end_of_text])
 

@@ -75,22 +75,15 @@ class ThreadCount:
         self._meter = meter or busy_elsewhere()
         self.current = fixed or self._cores
         self._wanted = self.current
-        self._made = time.monotonic()
-
-    def first(self) -> int:
-        """The number of threads to begin with: one reading decides, over at least a quarter of a second."""
-        if not self._fixed:
-            time.sleep(max(0.0, 0.25 - (time.monotonic() - self._made)))
-            self.current = self._wanted = self._read()
-        return self.current
+        self._first = True
 
     def check(self) -> int:
-        """Take a reading and return the number of threads to use from now on."""
+        """Take a reading and return the number of threads to use from now on; the first reading decides alone."""
         if not self._fixed:
             wanted = self._read()
-            if wanted == self._wanted:
+            if wanted == self._wanted or self._first:
                 self.current = wanted
-            self._wanted = wanted
+            self._wanted, self._first = wanted, False
         return self.current
 
     def _read(self) -> int:

@@ -6,6 +6,7 @@ The model in training belongs to the thread alone. Others look at snapshots, whi
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 import time
@@ -36,6 +37,7 @@ from training.threads import ThreadCount
 
 _log = logging.getLogger(__name__)
 _THREADS_EVERY_S = 2.0
+_THREADS_FIRST_S = 0.3  # the shortest time over which the load of a machine can be told
 
 
 @dataclass(frozen=True)
@@ -171,14 +173,14 @@ class Trainer:
         with Chance(self.recipe.train.seed):
             model = GPT(self.config)
         model.to(device)
-        torch.set_num_threads(threads.first())
-        checked = time.monotonic()
+        torch.set_num_threads(threads.current)
+        due = time.monotonic() + _THREADS_FIRST_S
         for event in train_steps(model, self.data, self.recipe.train, self.tokenizer, clock=watch):
             self._keep(event, model)
             if isinstance(event, Finished):
                 return
-            if time.monotonic() - checked > _THREADS_EVERY_S:
-                checked = time.monotonic()
+            if time.monotonic() > due:
+                due = time.monotonic() + _THREADS_EVERY_S
                 self._follow_cores(threads, event)
             if not self._go.is_set():
                 self._stand_still(watch, event, model)
@@ -252,6 +254,15 @@ class Trainer:
         self.folder.append(event)
         self._last = event
         self.log.append(event)
+
+
+@functools.cache
+def warm_up() -> None:
+    """Load in the background, once, what torch loads when its first optimizer is made (a second on two cores).
+
+    For whoever knows that a training may begin soon, so that its first step does not wait for it.
+    """
+    threading.Thread(target=lambda: torch.optim.AdamW([torch.zeros(1)]), name="warm up", daemon=True).start()
 
 
 def explain(error: BaseException) -> str:

@@ -22,6 +22,7 @@ from training.corpus import (
     jsonl_fields,
     read_corpus,
 )
+from training.trainer import warm_up
 
 _log = logging.getLogger(__name__)
 _OURS = "(_, ...rest) => [glass.session, ...rest]"  # the visitor's token goes in as the first input
@@ -40,6 +41,7 @@ def state(server: Server) -> Callable[[Any], dict[str, Any]]:
     @answering
     def corpus(request: Any) -> dict[str, Any]:
         visitor = server.visitors.get(request.get("session") if isinstance(request, dict) else None)
+        warm_up()  # whoever looks at texts will train soon
         if visitor.corpus is None:
             visitor.take_corpus(corpora.take(corpora.DEFAULT))
         assert visitor.corpus is not None

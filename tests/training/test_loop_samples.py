@@ -31,7 +31,7 @@ def test_a_sample_is_drawn_from_the_models_own_words_at_temperature_point_eight(
             written.append(int(order[edge]))
         for training in (True, False):
             model.train(training)
-            assert sample(model, CHAR, config) == CHAR.decode(written[len(ids) :])
+            assert sample(model, CHAR, config, 20) == CHAR.decode(written[len(ids) :])
             assert all(module.training is training for module in model.modules())
 
 
@@ -45,7 +45,7 @@ def test_a_sample_is_written_with_one_thread(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("training.loop.generate", counting)
     torch.set_num_threads(2)
-    sample(tiny_model(), CHAR, tiny_config(sample_tokens=3))
+    sample(tiny_model(), CHAR, tiny_config(), 3)
     assert seen == [1, 1, 1]
     assert torch.get_num_threads() == 2
 
@@ -53,13 +53,14 @@ def test_a_sample_is_written_with_one_thread(monkeypatch: pytest.MonkeyPatch) ->
 def test_samples_in_a_run_leave_it_in_training_mode_and_come_from_the_weights_of_their_step() -> None:
     model = tiny_model(dropout=0.2)
     texts = []
-    config = tiny_config(steps=3, eval_every=1, sample_every=1, sample_prompt="the ", sample_tokens=30)
+    config = tiny_config(steps=3, eval_every=1, sample_every=1, sample_prompt="the ", sample_tokens=50)
     for event in train_steps(model, tiny_data(), config, CHAR):
         if isinstance(event, Stepped | Sampled) and event.step:
             assert model.training
         if isinstance(event, Sampled):
-            assert (event.prompt, len(event.text)) == ("the ", 30)
-            assert event.text == sample(model, CHAR, config)
+            length = 50 if event.step else 40  # the first is noise, and the first step waits for it
+            assert (event.prompt, len(event.text)) == ("the ", length)
+            assert event.text == sample(model, CHAR, config, length)
             texts.append(event.text)
     assert len(set(texts)) > 1
     assert set("".join(texts)) <= set(TEXT)

@@ -24,13 +24,13 @@ def readings(count: ThreadCount, times: int) -> list[int]:
 
 def test_a_change_needs_two_readings_that_agree() -> None:
     assert readings(ThreadCount(0, 4, meter_of(0, 2, 0, 0)), 4) == [4, 4, 4, 4]
-    assert readings(ThreadCount(0, 4, meter_of(2, 2, 2)), 3) == [4, 2, 2]
-    assert readings(ThreadCount(0, 4, meter_of(1, 2, 3, 1, 2, 2)), 6) == [4, 4, 4, 4, 4, 2]
-    assert readings(ThreadCount(0, 4, meter_of(3, 3, 0, 3, 0, 0)), 6) == [4, 1, 1, 1, 1, 4]
+    assert readings(ThreadCount(0, 4, meter_of(0, 2, 2, 2)), 4) == [4, 4, 2, 2]
+    assert readings(ThreadCount(0, 4, meter_of(0, 1, 2, 3, 1, 2, 2)), 7) == [4, 4, 4, 4, 4, 4, 2]
+    assert readings(ThreadCount(0, 4, meter_of(3, 0, 3, 0, 0)), 5) == [1, 1, 1, 1, 4]
 
 
 def test_the_count_stays_between_one_and_the_cores() -> None:
-    assert readings(ThreadCount(0, 2, meter_of(9, 9, 0, 0)), 4) == [2, 1, 1, 2]
+    assert readings(ThreadCount(0, 2, meter_of(9, 9, 0, 0)), 4) == [1, 1, 1, 2]
     assert readings(ThreadCount(0, 1, meter_of(0, 0, 5, 5)), 4) == [1, 1, 1, 1]
     assert readings(ThreadCount(0, 4, meter_of(-3, -3)), 2) == [4, 4]
 
@@ -42,25 +42,15 @@ def test_a_little_load_does_not_take_a_core(load: float, expected: int) -> None:
     assert readings(ThreadCount(0, 4, meter_of(load, load)), 2)[-1] == expected
 
 
-def test_one_reading_decides_the_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
-    slept: list[float] = []
-    now = [100.0]
-    monkeypatch.setattr(threads, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=slept.append))
-    count = ThreadCount(0, 4, meter_of(2, 2, 0, 0))
+def test_the_first_reading_decides_alone() -> None:
+    count = ThreadCount(0, 4, meter_of(2, 0, 0, 1, 0))
     assert count.current == 4
-    now[0] += 0.1
-    assert count.first() == count.current == 2
-    assert slept == [pytest.approx(0.15)]
-    assert readings(count, 3) == [2, 2, 4]
-    late = ThreadCount(0, 4, meter_of(1))
-    now[0] += 9
-    assert late.first() == 3
-    assert slept[1:] == [0.0]
+    assert readings(count, 5) == [2, 2, 4, 4, 4]
 
 
 def test_a_fixed_count_asks_nobody() -> None:
     count = ThreadCount(7, 4, meter_of())
-    assert (count.current, count.first(), *readings(count, 3)) == (7, 7, 7, 7, 7)
+    assert (count.current, *readings(count, 3)) == (7, 7, 7, 7)
 
 
 # -- cores ------------------------------------------------------------------------------------------------------------

@@ -355,13 +355,14 @@ def test_readers_follow_a_run_each_at_its_own_pace(make: Make) -> None:
 def test_the_threads_follow_the_free_cores(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     load = iter([3.0, 3.0, 0.0, 0.0])  # busy at first, then free
     monkeypatch.setattr(trainer_module, "ThreadCount", lambda fixed: ThreadCount(fixed, 4, lambda: next(load, 0.0)))
+    monkeypatch.setattr(trainer_module, "_THREADS_FIRST_S", -1.0)
     monkeypatch.setattr(trainer_module, "_THREADS_EVERY_S", -1.0)
     used: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", used.append)
     events = finish(make(threads=0))
     changes = [event for event in events if isinstance(event, Threads)]
-    assert used == [1, 4]
-    assert [event.threads for event in changes] == [4]
+    assert used == [4, 1, 4]
+    assert [event.threads for event in changes] == [1, 4]
     fixed = finish(make(threads=3))
-    assert used == [1, 4, 3]
+    assert used == [4, 1, 4, 3]
     assert not [event for event in fixed if isinstance(event, Threads)]
