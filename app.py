@@ -17,6 +17,7 @@ import gradio as gr
 from explorer import api, text
 from explorer.components import drawn, head
 from explorer.decode import decode as answer_decode
+from explorer.imports import Imports
 from explorer.limits import Limits
 from explorer.server import Server, answering
 from explorer.tabs import attention, corpus, decode, train
@@ -57,9 +58,11 @@ def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights:
 
     decode_.__name__ = "decode"  # the name that the page's scripts call it by
     opening = begin(decode_)
+    imports = Imports(server)
     with gr.Blocks(title=text.TITLE, fill_width=True, analytics_enabled=False) as demo:
         visitor = gr.Textbox(visible="hidden", elem_id="visitor", show_label=False)
-        drawn("header", {"model": opening.get("model"), "models": server.shelf.shipped()}, [pulse, control, decode_])
+        opened = [answering(imports.open_model), answering(imports.remove_model)]
+        drawn("header", first_words(server, opening), [pulse, control, decode_, *opened])
         corpus_state = corpus.state(server)
         with gr.Tabs(selected="decode", overflow_behavior="wrap"):
             with gr.Tab(text.CORPUS, id="corpus"):
@@ -74,6 +77,17 @@ def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights:
     demo.queue(default_concurrency_limit=2)
     demo.server_state = server
     return demo
+
+
+def first_words(server: Server, opening: dict[str, Any]) -> dict[str, Any]:
+    """What the header knows before it asks: the models, whose curve can be shown, and how large a file may be."""
+    return {
+        "model": opening.get("model"),
+        "models": server.shelf.shipped(),
+        "example": server.shipped.offered(),
+        "upload_bytes": server.limits.upload_bytes,
+        "model_bytes": server.limits.model_bytes,
+    }
 
 
 def begin(decode_: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
@@ -95,7 +109,9 @@ def launch_options(limits: Limits) -> dict[str, Any]:
         "ssr_mode": False,
         "run_history": False,
         "footer_links": [],
-        "max_file_size": 4 * limits.upload_bytes,  # up to here the page itself says what is too large
+        "max_file_size": max(
+            4 * limits.upload_bytes, 2 * limits.model_bytes
+        ),  # up to here the page itself says what is too large
         "state_session_capacity": limits.visitors,
     }
 

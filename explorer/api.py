@@ -61,7 +61,7 @@ def add(server: Server) -> None:
             "ids": reply["ids"],
             "model": reply["model"],
             "unknown": first["unknown"],
-            "notice": first["notice"],
+            "notice": notice_of(first),
         }
 
     def next_token(prompt: str, model: str = "", temperature: float = 1.0, rows: int = 20) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def add(server: Server) -> None:
             rows (id, text, kind, raw, p, cut), tail, size of the vocabulary, entropy in bits.
         """
         reply = ask(prompt, model, {"temperature": temperature}, rows)
-        return {**reply["next"], "unknown": reply["unknown"], "notice": reply["notice"]}
+        return {**reply["next"], "unknown": reply["unknown"], "notice": notice_of(reply)}
 
     def attention(prompt: str, layer: int, head: int, model: str = "") -> dict[str, Any]:
         """One head's attention over a prompt, as exact numbers.
@@ -133,3 +133,9 @@ def in_words(function: Callable[..., Any]) -> Callable[..., Any]:
             raise gr.Error(text[:1].upper() + text[1:], print_exception=False) from error
 
     return answer
+
+
+def notice_of(reply: dict[str, Any]) -> str | None:
+    """What is to be said of a prompt. The page strikes out what is missing; here it takes a sentence."""
+    missing = "What `unknown` lists is not in this model's vocabulary and was left out of the prompt."
+    return " ".join([missing] * bool(reply["unknown"]) + [reply["notice"]] * bool(reply["notice"])) or None

@@ -104,12 +104,10 @@ def read_prompt(prompt: str, tokenizer: Tokenizer, context: int) -> tuple[list[i
     encoding = tokenizer.encode_known(prompt)
     ids, unknown = list(encoding.ids), list(dict.fromkeys(part.text for part in encoding.unknown))
     said = []
-    if unknown:
-        kind = "words" if tokenizer.kind == "word" else "characters"
-        said.append(f"This model has never seen the {kind} struck out above, so they were left out of its prompt.")
     if not ids:
         ids = [tokenizer.opening]
-        said.append("Without a prompt the text begins as the model's own texts do.")
+        why = "Nothing of the prompt is left, so" if unknown else "Without a prompt"
+        said.append(f"{why} the text begins as the model's own texts do.")
     if len(ids) > context:
         said.append(f"The prompt is {len(ids):,} tokens long; this model sees the last {context} of a text.")
     return ids, unknown, " ".join(said) or None
@@ -150,7 +148,7 @@ def parse(raw: dict[str, Any], server: Server, view: View) -> Request:
                 f"this model sees its last {config.context} tokens anyway."
             )
         prompt = prompt.replace("\r\n", "\n")
-    ids = _ids(raw.get("ids"), config.vocab_size, limits.text_tokens) if prompt is None else []
+    ids = ids_of(raw.get("ids"), config.vocab_size, limits.text_tokens) if prompt is None else []
     append, have, head = raw.get("append") or {}, raw.get("have") or {}, raw.get("head") or [0, 0]
     if not isinstance(append, dict) or not isinstance(have, dict):
         raise RequestError("The request does not say what to write: reload the page.")
@@ -165,7 +163,7 @@ def parse(raw: dict[str, Any], server: Server, view: View) -> Request:
             count=whole(append.get("count", 0), "count", 0, limits.tokens_a_call),
             choose=None if choose is None else whole(choose, "the chosen token", 0, config.vocab_size - 1),
         ),
-        settings=_settings(raw.get("settings") or {}),
+        settings=settings_of(raw.get("settings") or {}),
         head=(
             whole(head[0], "the layer", 0, config.layers - 1),
             whole(head[1], "the head", 0, config.heads - 1),
@@ -176,7 +174,8 @@ def parse(raw: dict[str, Any], server: Server, view: View) -> Request:
     )
 
 
-def _ids(value: Any, vocabulary: int, longest: int) -> list[int]:
+def ids_of(value: Any, vocabulary: int, longest: int) -> list[int]:
+    """Token ids from somebody else. Raises RequestError where they are none, too many, or of another vocabulary."""
     if not isinstance(value, list) or not value:
         raise RequestError("The request has neither a prompt nor a text: reload the page.")
     if len(value) > longest:
@@ -198,7 +197,8 @@ def _finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
-def _settings(values: Any) -> Settings:
+def settings_of(values: Any) -> Settings:
+    """Sampling settings from somebody else; what is left out is off. Raises RequestError or SettingsError."""
     if not isinstance(values, dict):
         raise RequestError("The settings are not an object: reload the page.")
     known = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0, "seed": 1337}

@@ -12,7 +12,7 @@ class Limits:
 
     shared: bool = False
     """Strangers can reach this server: visitors see their own runs only."""
-    upload_bytes: int = 50 * 1024 * 1024
+    upload_bytes: int = 50_000_000
     """Largest file or paste."""
     visitors: int = 300
     """Visitors remembered; the one unseen for longest goes first. Its runs stay on disk."""
@@ -32,12 +32,20 @@ class Limits:
     """Most attention weights sent at once (one byte each)."""
     decoding_at_once: int = 2
     """Decoding calls computed at the same moment; others wait."""
+    indexed_texts: int = 4
+    """Texts whose index is kept, to look up where a model learnt something; about 10 bytes a character each."""
     trainings_a_visitor: int = 3
     """Trainings that one visitor may have running or waiting."""
     trainings_queued: int = 30
     """Trainings that may wait in all."""
     parameters: int = 200_000_000
-    """Largest model that may be trained from the page."""
+    """Largest model that may be trained from the page, or opened from a file."""
+    model_bytes: int = 600_000_000
+    """Largest file of weights, and what a .zip may unpack to."""
+    held_numbers: int = 250_000_000
+    """Attention weights, logits, keys and values that reading with a model from a file may hold (GPT-2: 222 M)."""
+    imports_a_visitor: int = 20
+    """Models opened from files that one visitor may keep at a time."""
     steps: int = 200_000
     """Longest training that may be started from the page."""
 
@@ -46,4 +54,12 @@ class Limits:
         """Limits for a server that listens on `host`: shared unless it is this machine's own loopback address."""
         loopback = host in ("127.0.0.1", "localhost", "::1")
         shared = bool(os.environ.get("SPACE_ID")) or not loopback
-        return cls(shared=shared, parameters=20_000_000 if shared else cls.parameters)
+        if not shared:
+            return cls()
+        return cls(
+            shared=True,
+            parameters=20_000_000,
+            model_bytes=100_000_000,
+            held_numbers=40_000_000,
+            imports_a_visitor=3,
+        )

@@ -9,10 +9,11 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from explorer.jobs import Jobs
+from explorer.jobs import OPENED, Jobs, Run
 from explorer.limits import Limits
 from explorer.session import Visitors
-from explorer.shelf import Shelf, View
+from explorer.shelf import Shelf, View, step_of
+from explorer.shipped import ShippedRuns
 from model import CheckpointError
 from training.threads import cores
 
@@ -27,6 +28,7 @@ class Server:
         self.limits = limits
         self.visitors = Visitors(limits.visitors, limits.decoders)
         self.shelf = Shelf(weights, limits.opened_models)
+        self.shipped = ShippedRuns(weights)
         self.jobs = Jobs(runs, limits, at_once=max(1, cores() // 2))
         self.decoding = threading.BoundedSemaphore(limits.decoding_at_once)
 
@@ -45,31 +47,41 @@ class Server:
         run = self.jobs.find(name)
         if run.trainer is not None:
             snapshot = run.trainer.fresh_snapshot() if fresh else run.trainer.snapshot
-            if run.trainer.over and (best := run.folder.newest_checkpoint()) is not None:
-                return self.shelf.open_run(name, best)
-            if snapshot is not None:
-                return self.shelf.open_snapshot(run.trainer, run.info.name, snapshot)
+            if not run.trainer.over:
+                if snapshot is not None:
+                    return self.shelf.open_snapshot(run.trainer, run.info.name, snapshot)
+                raise CheckpointError(
+                    f"{run.info.name} has not begun yet: wait for its first step, or look at another model."
+                )
+        checkpoint = run.checkpoint()
+        if checkpoint is not None:
+            return self.shelf.open_run(name, checkpoint)
+        if run.elsewhere:
             raise CheckpointError(
-                f"{run.info.name} has not begun yet: wait for its first step, or look at another model."
+                f"{run.info.name} has no checkpoint yet: wait for its first one, or look at another model."
             )
-        checkpoint = run.folder.newest_checkpoint()
-        if checkpoint is None:
-            raise CheckpointError(
-                f"{run.info.name} ended before its first checkpoint: train it again, or choose another."
-            )
-        return self.shelf.open_run(name, checkpoint)
+        raise CheckpointError(f"{run.info.name} ended before its first checkpoint: train it again, or choose another.")
 
     def models(self, owner: str) -> list[dict[str, Any]]:
         """What a visitor can look at: the shipped models, then the runs that have weights, newest first."""
         found = self.shelf.shipped()
-        for info in self.jobs.listed(owner):
-            if self.jobs.has_weights(info.id):
-                characters = info.corpus.get("characters")
-                made = f"{info.created[:10]} {info.created[11:16]} UTC"
-                size = f"{characters:,} characters, " if characters else ""
-                about = f"{info.corpus.get('name', 'a text')}, {size}{made}"
-                found.append({"ref": f"run:{info.id}", "name": info.name, "source": "run", "detail": about})
+        for info in self.jobs.openable(owner):
+            characters = info.corpus.get("characters")
+            made = f"{info.created[:10]} {info.created[11:16]} UTC"
+            size = f"{characters:,} characters, " if isinstance(characters, int) else ""
+            about = f"{info.corpus.get('name', 'a text')}, {size}{made}"
+            source = "file" if info.corpus.get("source") == OPENED else "run"
+            found.append({"ref": f"run:{info.id}", "name": info.name, "source": source, "detail": about})
         return found
+
+
+def opened_step(run: Run) -> int | None:
+    """The step of the weights that looking into a run opens; None where it has none."""
+    if run.trainer is not None and not run.trainer.over:
+        snapshot = run.trainer.snapshot
+        return snapshot.step if snapshot is not None else None
+    checkpoint = run.checkpoint()
+    return step_of(checkpoint) if checkpoint is not None else None
 
 
 def answering(function: Callable[..., Reply]) -> Callable[..., Reply]:

@@ -7,17 +7,33 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from explorer import text as said
 from explorer.shelf import View
 from model import Tokenizer
 from model.decoding import Decoder
+from training.cleaning import Cleaned, Cleaning, clean
+from training.config import Recipe
 from training.corpus import Corpus
+from training.files import CorpusError
 
 _TOKEN = re.compile(r"v[0-9a-f]{32}")
 
 
 class VisitorError(ValueError):
     """A request without a usable visitor id."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The files read last: where they lie, what they are called, and what was chosen about them."""
+
+    paths: tuple[str, ...]
+    names: tuple[str, ...] | None = None
+    source: str = "file"
+    column: str | None = None
+    keep_good: bool = False
 
 
 class Visitor:
@@ -27,20 +43,59 @@ class Visitor:
         self.owner = hashlib.sha256(token.encode()).hexdigest()[:32]
         self.lock = threading.Lock()
         self.corpus: Corpus | None = None
-        self.reading: tuple[str, str | None, bool] | None = None
-        """The file read last: its path, the column, and whether broken lines were skipped."""
-        self._tokenizers: dict[tuple[str, int], Tokenizer] = {}
+        """The text as it was read. What is trained on is `text()`."""
+        self.reading: Reading | None = None
+        self._cleaning = Cleaning()
+        self._cleaned: tuple[Corpus, Cleaned] | None = None
+        self._tokenizers: dict[tuple[str, str, int], Tokenizer] = {}
         self._decoders: OrderedDict[tuple[str, int], tuple[View, Decoder]] = OrderedDict()
         self._capacity = decoders
 
-    def take_corpus(self, corpus: Corpus | None) -> None:
-        """Work on this text from now on; tokenizers learnt from another one are forgotten."""
-        self.corpus = corpus
-        self._tokenizers.clear()
+    def take_corpus(self, corpus: Corpus | None, keep_cleaning: bool = False) -> None:
+        """Work on this text from now on; tokenizers learnt from another one are forgotten, and so is its cleaning.
 
-    def tokenizer(self, kind: str, vocab_size: int, build: Callable[[], Tokenizer]) -> Tokenizer:
-        """A tokenizer for the visitor's corpus, learnt once. vocab_size counts only where it is chosen."""
-        key = (kind, vocab_size if kind == "bpe" else 0)
+        keep_cleaning: the same files read in another way stay cleaned, where that leaves anything.
+        """
+        self.corpus, self._cleaned = corpus, None
+        self._tokenizers.clear()
+        if not keep_cleaning:
+            self._cleaning = Cleaning()
+
+    @property
+    def cleaning(self) -> Cleaning:
+        """The steps that the text is cleaned by."""
+        return self._cleaning
+
+    @cleaning.setter
+    def cleaning(self, cleaning: Cleaning) -> None:
+        if cleaning != self._cleaning:
+            self._cleaning, self._cleaned = cleaning, None
+            self._tokenizers.clear()
+
+    def cleaned(self, cleaning: Cleaning | None = None) -> Cleaned:
+        """The text cleaned, with the counts; kept until text or cleaning change. cleaning: take this one from now on.
+
+        Raises CorpusError where there is no text, or nothing is left of it; then everything stays as it was.
+        """
+        corpus = self.corpus
+        if corpus is None:
+            raise CorpusError(said.NO_TEXT)
+        wanted = self._cleaning if cleaning is None else cleaning
+        held = self._cleaned
+        if held is not None and held[0] is corpus and wanted == self._cleaning:
+            return held[1]
+        done = clean(corpus, wanted)
+        self.cleaning = wanted
+        self._cleaned = (corpus, done)
+        return done
+
+    def text(self) -> Corpus:
+        """The text to train on and to analyse: the visitor's own, cleaned. Raises CorpusError as `cleaned` does."""
+        return self.cleaned().corpus
+
+    def tokenizer(self, recipe: Recipe, build: Callable[[], Tokenizer]) -> Tokenizer:
+        """The tokenizer of a recipe for the visitor's corpus, learnt once. The size counts only where it is chosen."""
+        key = (recipe.tokenizer, recipe.cut, recipe.vocab_size if recipe.tokenizer == "bpe" else 0)
         if key not in self._tokenizers:
             self._tokenizers[key] = build()
         return self._tokenizers[key]

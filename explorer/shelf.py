@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from model import GPT, CheckpointError, GPTConfig, Tokenizer, open_checkpoint
 from model.checkpoint import INDEX, read_index
 from training.trainer import Snapshot, Trainer
 
-_WORDS = {"char": "characters", "word": "words"}
+_WORDS = {"char": "characters", "word": "words", "words": "words"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Shelf:
     def __init__(self, weights: Path, capacity: int) -> None:
         self._weights = weights
         self._capacity = capacity
-        self._views: OrderedDict[tuple[str, str], View] = OrderedDict()
+        self._views: OrderedDict[str, tuple[str, View]] = OrderedDict()
+        """By ref, the newest state of it: whoever looks at an older one holds it."""
         self._lock = threading.Lock()
 
     def shipped(self) -> list[dict[str, Any]]:
@@ -126,7 +128,7 @@ class Shelf:
                 opening=opening_of(trainer.folder.info().corpus),
             )
 
-        return self._kept((ref, f"step {snapshot.step} {validity(snapshot)}"), build)
+        return self._kept(ref, f"step {snapshot.step} {validity(snapshot)}", build)
 
     def _open(self, ref: str, folder: Path, source: str) -> View:
         def build() -> View:
@@ -138,7 +140,7 @@ class Shelf:
             return View(
                 ref=ref,
                 name=str(meta.get("name", folder.name)),
-                source=source,
+                source="file" if "opened_from" in meta else source,
                 model=checkpoint.model.requires_grad_(False),
                 tokenizer=checkpoint.tokenizer,
                 step=int(meta.get("step", 0)),
@@ -148,20 +150,41 @@ class Shelf:
                 opening=text.PROMPT if source == "shipped" else opening_of(meta.get("corpus")),
             )
 
-        weights = read_index(folder).get("weights", "")
-        return self._kept((ref, str(weights)), build)
+        state = written(folder)
+        try:
+            return self._kept(ref, state, build)
+        except CheckpointError:
+            if (now := written(folder)) == state:
+                raise
+            return self._kept(ref, now, build)  # another program wrote a newer one while it was being read
 
-    def _kept(self, key: tuple[str, str], build: Any) -> View:
+    def _kept(self, ref: str, state: str, build: Callable[[], View]) -> View:
         with self._lock:
-            if key in self._views:
-                self._views.move_to_end(key)
-                return self._views[key]
-        view: View = build()  # outside the lock: opening a large model must not hold up the others
+            known, view = self._views.get(ref, ("", None))
+            if view is not None and known == state:
+                self._views.move_to_end(ref)
+                return view
+        view = build()  # outside the lock: opening a large model must not hold up the others
         with self._lock:
-            self._views[key] = view
+            self._views[ref] = state, view
+            self._views.move_to_end(ref)
             while len(self._views) > self._capacity:
                 self._views.popitem(last=False)
         return view
+
+
+def written(folder: Path) -> str:
+    """Tells one state of a checkpoint from another: its weights and what was measured. Raises CheckpointError."""
+    index = read_index(folder)
+    return f"{index.get('weights')} {index.get('meta')}"
+
+
+def step_of(folder: Path) -> int | None:
+    """The step that a checkpoint was written at; None where it cannot be read."""
+    try:
+        return int(dict(read_index(folder).get("meta") or {}).get("step", 0))
+    except (ValueError, TypeError):
+        return None
 
 
 def validity(snapshot: Snapshot) -> str:

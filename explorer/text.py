@@ -26,10 +26,18 @@ TO_TRAIN = "Next: train on it"
 RECIPE = "### What to train\nChoose a recipe and press Train. Every setting can be changed under it."
 PRESET = "Recipe"
 NAME = "Name of the run"
+NAME_HINT = "Name of the run"
 TOKENIZER = "The text is cut into"
 VOCABULARY = "Vocabulary"
 VOCABULARY_HINT = "Entries of the byte-pair vocabulary that is learnt from your text."
-TOKENIZERS = (("characters", "char"), ("words", "word"), ("own BPE", "bpe"), ("GPT-2's tokens", "gpt2"))
+ACTIVATIONS = (("GELU", "gelu"), ("GELU (tanh)", "gelu_tanh"), ("ReLU", "relu"))
+TOKENIZERS = (
+    ("characters", "char"),
+    ("words", "word"),
+    ("words without blanks", "words"),
+    ("own BPE", "bpe"),
+    ("GPT-2's tokens", "gpt2"),
+)
 START = "Train"
 PREPARING = "Preparing the text…"
 LEARNING = "Learning the vocabulary"

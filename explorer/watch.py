@@ -5,10 +5,11 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from explorer.jobs import Run
+from explorer.jobs import ELSEWHERE, OPENED, Run
 from explorer.packing import pack_curve
-from explorer.server import Server
-from training.events import Evaluated, Failed, Finished, Sampled, Stepped
+from explorer.server import Server, opened_step
+from explorer.shipped import is_shipped
+from training.events import BaselinesKnown, Evaluated, Failed, Finished, Sampled, Stepped
 
 _MOST_POINTS = 8_000
 _PACE_OVER = 40  # steps
@@ -18,19 +19,21 @@ def pulse(server: Server, raw: Any) -> dict[str, Any]:
     """Models, the active training, and what happened in one run after event `since`. Raises ValueError."""
     request = raw if isinstance(raw, dict) else {}
     visitor = server.visitors.get(request.get("session"))
-    server.jobs.advance()  # a run that was paused since the last pulse makes room
+    server.jobs.advance()  # whoever sees a run paused finds the next one begun
     active = server.jobs.active(visitor.owner)
     reply: dict[str, Any] = {
         "models": server.models(visitor.owner),
         "active": None if active is None else brief(active),
         "run": None,
     }
-    if request.get("run"):
-        run = server.jobs.find(request["run"])
+    if wanted := request.get("run"):
+        run = server.shipped.find(wanted) if is_shipped(wanted) else server.jobs.find(wanted)
         since = request.get("since")
         since = since if isinstance(since, int) and not isinstance(since, bool) and since >= 0 else 0
         reply |= history(run, since)
         reply["run"] = describe(server, run, visitor.owner)
+        if is_shipped(wanted):
+            reply["run"] |= {"mine": False, "ref": wanted}
     return reply
 
 
@@ -57,16 +60,14 @@ def brief(run: Run) -> dict[str, Any]:
 
 def describe(server: Server, run: Run, owner: str) -> dict[str, Any]:
     """All figures of a run at this moment."""
-    snapshot = run.trainer.snapshot if run.trainer is not None else None
-    has_weights = snapshot is not None or run.folder.newest_checkpoint() is not None
     return {
         "id": run.info.id,
         "name": run.info.name,
-        "mine": server.jobs.owns(run, owner),
+        "mine": server.jobs.owns(run, owner) and not run.elsewhere,
         "state": run.state,
         "queue_position": server.jobs.queue_position(run),
         "message": message(run),
-        "snapshot_step": (snapshot.step if snapshot is not None else progress(run)["step"]) if has_weights else None,
+        "snapshot_step": opened_step(run),
         "ref": f"run:{run.info.id}",
         "link": f"?run={run.info.id}",
         "corpus": run.info.corpus.get("name"),
@@ -100,6 +101,12 @@ def message(run: Run) -> str | None:
         return last.message
     if isinstance(last, Finished) and last.reason == "target":
         return f"The validation loss reached its target after {last.step:,} steps."
+    if run.state == OPENED:
+        return f"Opened from a file, {run.info.corpus.get('name')}: it was trained elsewhere, so it has no curve here."
+    if run.waits_to_go_on:
+        return f"It goes on from step {progress(run)['step']:,} once another training ends or is paused."
+    if run.elsewhere and run.state in ("running", "paused"):
+        return ELSEWHERE
     if run.state == "interrupted":
         return (
             "The program ended before this training did. Its last checkpoint can be looked into; "
@@ -126,5 +133,10 @@ def history(run: Run, since: int) -> dict[str, Any]:
             "bits_per_byte": pack_curve([e.bits_per_byte for e in evals]),
         },
         "samples": [{"step": e.step, "text": e.text} for e in events if isinstance(e, Sampled)],
-        "baselines": [],
+        "baselines": [
+            {"name": name, "value": nats, "bits": event.bits.get(name)}
+            for event in events
+            if isinstance(event, BaselinesKnown)
+            for name, nats in event.nats.items()
+        ],
     }

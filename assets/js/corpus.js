@@ -35,6 +35,43 @@
     ];
   }
 
+  // ---- a file that is too large is refused here, before it travels ----
+  let refuse = null; // of the card, once it stands
+
+  /** A size as the server says it too (training/files.py): 812 bytes, 1.1 MB. */
+  function size(bytes) {
+    if (bytes < 1000) return bytes + ' bytes';
+    const [value, unit] = bytes < 1e6 ? [bytes / 1e3, ' kB'] : [bytes / 1e6, ' MB'];
+    return value.toFixed(1).replace('.0', '') + unit;
+  }
+
+  function tooLarge(files) {
+    const most = glass.last('upload'), large = most && [...(files || [])].find((file) => file.size > most);
+    return large && '"' + large.name + '" is ' + size(large.size) + ', and the limit is ' + size(most) + '. Cut it to its first '
+      + size(most) + ' or take a part of it; a small GPT learns its style from one to five megabytes.';
+  }
+
+  /** Gradio uploads on these events, at the drop field itself; the document hears of them first. */
+  function guard(event) {
+    if (!event.target.closest || !event.target.closest('#upload')) return;
+    const sentence = tooLarge(event.type === 'drop' ? event.dataTransfer && event.dataTransfer.files : event.target.files);
+    if (!sentence || !refuse) return;
+    event.stopImmediatePropagation();
+    event.preventDefault();
+    if (event.type === 'change') event.target.value = '';
+    else event.target.dispatchEvent(new Event('drop', { bubbles: true, cancelable: true })); // an empty one ends Gradio's highlight
+    refuse(sentence);
+  }
+  document.addEventListener('change', guard, true);
+  document.addEventListener('drop', guard, true);
+
+  /** Gradio's lists have no placeholder of their own, and this one comes a little after the card. */
+  function invite(frames = 120) {
+    const list = document.querySelector('#example input');
+    if (list) list.placeholder = 'Choose a text…';
+    else if (frames) requestAnimationFrame(() => invite(frames - 1));
+  }
+
   async function ask(server) {
     if (glass.last('corpus')) return;
     try {
@@ -56,6 +93,7 @@
       if (corpus.ok === false) {
         problem.textContent = corpus.error + (root.dataset.name ? ' The text below stays in use.' : '');
         if (!root.dataset.name) body.replaceChildren();
+        problem.scrollIntoView({ block: 'nearest' }); // on a phone the card lies below what was pressed
         return; // the text that was there stays
       }
       body.replaceChildren(...card(corpus).filter(Boolean));
@@ -63,6 +101,8 @@
       root.dataset.characters = corpus.characters;
     }
 
+    refuse = (error) => show({ ok: false, error });
+    invite();
     glass.on('corpus', show, root);
     watch('value', () => {
       if (!props.value) return;

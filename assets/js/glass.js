@@ -1,7 +1,8 @@
 /* Glass GPT in the browser: the message bus, the DOM helpers and the registry of components.
    Loaded first; every other file adds itself to window.glass, the only global there is.
    Nothing here or elsewhere turns a string from the server into HTML or code: text goes in as text nodes.
-   Topics: model, decode, look, token, head, run, models, problem, theme (see `on`). */
+   Topics: model, decode, look, token, head, run, models, problem, theme (see `on`); from the page's first value:
+   example (the ref of a shipped model whose training can be shown), upload (the most bytes of a file). */
 (function () {
   'use strict';
 

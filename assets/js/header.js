@@ -71,7 +71,7 @@
       const said = liveSentence(glass.last('active'), glass.last('run'));
       live.hidden = !said; live.disabled = false;
       watched = said && said.id;
-      if (said) text.replaceChildren(said.before, named(said.name), said.after);
+      if (said) text.replaceChildren(said.before, named(glass.fmt.short(said.name, 24)), said.after);
     }
 
     glass.on('model', model, chip);
@@ -224,6 +224,8 @@
       const value = props.value || {};
       if (value.model && !glass.last('model')) glass.emit('model', value.model);
       if (value.models && !glass.last('models')) glass.emit('models', value.models);
+      if (value.example) glass.emit('example', value.example);
+      if (value.upload_bytes) glass.emit('upload', value.upload_bytes);
     };
     applyTheme();
     first();

@@ -16,7 +16,8 @@
     if (live && run.steps > lastStep) full = Math.min(run.steps, Math.max(10, curve.ticks(0, lastStep * 1.5, 4).at(-1) || lastStep, lastStep * 1.1));
     const [x0, x1] = view.zoom || [Math.min(points.step[0] ?? 0, 0), full];
     // The words at the lines' ends stand in the room still empty at the right, else in a margin made for them.
-    const margin = wide && (1 - (Math.min(lastStep, x1) - x0) / (x1 - x0 || 1)) * (view.width - 60) < 118 ? 118 : 14;
+    const words = view.smoothing > 0 ? 158 : 118;
+    const margin = wide && (1 - (Math.min(lastStep, x1) - x0) / (x1 - x0 || 1)) * (view.width - 60) < words ? words : 14;
     const box = { left: 44, right: view.width - margin, top: wide ? 30 : 50, bottom: view.height - 38 };
     const trainSpan = curve.span(points.step, x0, x1), evalSpan = curve.span(evals.step, x0, x1);
     let range = curve.reach(points.loss, ...trainSpan);
@@ -146,7 +147,7 @@
 
   /** Where the words at the lines' ends go: beside them, or above the picture where it is narrow. */
   function placeEnds(g, fr, ink, ends) {
-    const placed = ends.filter((e) => e.point).map((e) => ({ ...e, at: fr.y(e.point[1]), text: e.value === undefined ? e.name : `${e.name} ${e.value.toFixed(3)}` }));
+    const placed = ends.filter((e) => e.point).map((e) => ({ ...e, at: fr.y(e.point[1]), text: [e.name, e.value === undefined ? '' : e.value.toFixed(3), e.kind].filter(Boolean).join(' ') }));
     g.font = ink.bold;
     if (fr.wide) placed.sort((a, b) => a.at - b.at);
     const close = placed.length > 1 && placed[1].at - placed[0].at < 17, middle = close && (placed[0].at + placed[1].at) / 2;
@@ -191,7 +192,7 @@
     const raw = curve.columns(points.step, points.loss, ...fr.trainSpan, fr.x);
     const even = curve.means(points.step, data.even, ...fr.trainSpan, fr.x), val = validation(fr, evals);
     const ends = placeEnds(g, fr, ink, [
-      { ...lineEnd(even, box.right), ink: ink.accent, textInk: ink.accent, name: 'train' },
+      { ...lineEnd(even, box.right), ink: ink.accent, textInk: ink.accent, name: 'train', kind: view.smoothing > 0 ? 'smoothed' : '' },
       { ...lineEnd(val, box.right), ink: ink.warm, textInk: ink.warmText, name: 'validation' },
     ]);
     g.lineJoin = 'round';
@@ -211,7 +212,7 @@
     if (view.hover >= 0) drawCross(g, fr, ink, view.hover, data);
     g.restore();
     drawEnds(g, fr, ink, ends);
-    return fr;
+    return { ...fr, ends: ends.map((e) => e.text) };
   }
 
   function drawCross(g, fr, ink, index, { points, evals, even }) {

@@ -1,6 +1,6 @@
 /* Loss chart: train loss in indigo (thin: every step, thick: smoothed), validation in orange with round markers,
    baselines dashed in grey. Follows the topic `run`; hover or arrow keys read it exactly, a drag zooms.
-   For tests: data-points, data-evals, data-drawn and data-zoom stand on the element with data-testid="loss". */
+   For tests: data-points, data-evals, data-drawn, data-zoom and data-ends (the words at the lines' ends) stand on the element with data-testid="loss". */
 (function () {
   'use strict';
 
@@ -39,13 +39,13 @@
     const { fixed, count } = glass.fmt;
     if (!points.step.length) return 'Loss chart, empty';
     const b = best(evals);
-    return `Loss over steps. Train loss ${fixed(points.loss[0])} at step ${count(points.step[0])}, ${fixed(points.loss.at(-1))} at step `
+    return `Loss over steps. Train loss, each step's own: ${fixed(points.loss[0])} at step ${count(points.step[0])}, ${fixed(points.loss.at(-1))} at step `
       + `${count(points.step.at(-1))}.` + (b >= 0 ? ` Lowest validation loss ${fixed(evals.val[b])} at step ${count(evals.step[b])}.` : '');
   }
 
   function table(evals) {
     const { fixed, count } = glass.fmt, b = best(evals);
-    const head = ['step', 'train', 'validation', 'bits per byte'].map((t) => h('th', { scope: 'col' }, t));
+    const head = ['step', 'train, mean since the last', 'validation', 'bits per byte'].map((t) => h('th', { scope: 'col' }, t));
     const rows = evals.step.map((s, i) => h('tr', { class: i === b ? 'best' : '' }, h('th', { scope: 'row' }, count(s) + (i === b ? ' (best)' : '')),
       h('td', {}, fixed(evals.train[i])), h('td', {}, fixed(evals.val[i])), h('td', {}, fixed(evals.bits_per_byte[i]))));
     return h('table', {}, h('caption', { class: 'g-hidden' }, 'Evaluations, newest first'), h('thead', {}, h('tr', {}, head)), h('tbody', {}, rows.reverse()));
@@ -59,6 +59,14 @@
     if (run.state === 'queued') return [name, ' waits its turn. The line begins with its first step.'];
     if (run.state === 'running') return [name, ' is taking its first step.'];
     return [name, ' ended before its first step.', run.message ? ' ' : '', run.message ? h('bdi', {}, run.message) : ''];
+  }
+
+  /** In an empty chart: the curve of the model that came with the app, where it came too. */
+  function offer({ id }) {
+    const example = glass.last('example');
+    if (id || !example) return [];
+    return [h('button', { type: 'button', class: 'g-btn', 'data-testid': 'show-shipped', onclick: () => glass.watchRun(example) },
+      'Show how the shipped model learnt')];
   }
 
   // ---- the component ----------------------------------------------------------------------------------------------
@@ -139,8 +147,9 @@
     const rows = h('div', { class: 'g-loss-table', tabindex: '0', role: 'region', 'aria-label': 'Evaluations' });
     const count = h('summary', {});
     const fold = h('details', { class: 'g-loss-fold' }, count, rows);
+    const whose = h('span', { class: 'g-run-badge', hidden: true, 'data-testid': 'loss-whose' });
     const root = h('section', { class: 'g-card g-loss', 'data-testid': 'loss' },
-      h('h2', { class: 'g-title' }, 'Loss'),
+      h('div', { class: 'g-loss-head' }, h('h2', { class: 'g-title' }, 'Loss'), whose),
       h('p', { class: 'g-say' }, 'How surprised the model is. Thin: every step; thick: smoothed; circles: text it never trains on. '
         + 'Drag to zoom in, double-click to zoom out.'),
       bar, stage, empty, tip, fold);
@@ -151,22 +160,25 @@
       bar.hidden = stage.hidden = tip.hidden = !any;
       fold.hidden = !data.evals.step.length;
       empty.hidden = any;
+      whose.hidden = !glass.runs.isShipped(data.id) || !data.run;
+      if (!whose.hidden) whose.replaceChildren('how the shipped model ', h('bdi', {}, data.run.name), ' learnt');
       root.dataset.points = data.points.step.length;
       root.dataset.evals = data.evals.step.length;
       root.dataset.zoom = view.zoom ? view.zoom.map((s) => s.toFixed(1)).join(' ') : '';
       reset.hidden = !view.zoom;
-      if (!any) { empty.replaceChildren(...emptySentence(data)); root.dataset.drawn = ++drawn; return; }
+      if (!any) { empty.replaceChildren(...emptySentence(data), ...offer(data)); root.dataset.drawn = ++drawn; return; }
       view.width = stage.clientWidth;
       if (view.width < 40) return;  // the tab is hidden; the observer calls again
       view.height = Math.round(Math.max(250, Math.min(380, view.width * 0.46)));
       data.even = curve.smooth(data.points.step, data.points.loss, view.smoothing, cache);
       if (view.hover >= data.points.step.length) view.hover = -1;
       view.frame = glass.paintLoss(canvas, view, data);
+      root.dataset.ends = view.frame.ends.join('; ');
       tip.replaceChildren(...reading(data, view.hover >= 0 ? view.hover : data.points.step.length - 1, view.smoothing));
       if (shownEvals !== data.evals.step.at(-1)) {
         shownEvals = data.evals.step.at(-1);
         canvas.setAttribute('aria-label', summary(data));
-        count.textContent = `The ${data.evals.step.length} evaluations as a table`;
+        count.textContent = `${glass.fmt.many(data.evals.step.length, 'evaluation')} as a table`;
         rows.replaceChildren(table(data.evals));
       }
       root.dataset.drawn = ++drawn;
@@ -181,6 +193,7 @@
       data = { ...state, even: [] };
       redraw();
     }, root);
+    glass.on('example', redraw, root);
     glass.on('theme', redraw, root);
     new ResizeObserver(redraw).observe(root);
     if (document.fonts) document.fonts.ready.then(redraw);

@@ -8,18 +8,20 @@
   const MOST = 40;  // samples kept on the page; the rest stays on the server
   const WORDS = { queued: 'waiting', running: 'training', paused: 'paused', finished: 'finished', stopped: 'stopped', failed: 'failed', interrupted: 'interrupted' };
   const FIGURES = [
-    ['loss', 'train loss', (s) => glass.fmt.fixed(s.points.loss.at(-1))],
+    ['loss', 'train loss', (s) => glass.fmt.fixed(s.points.loss.at(-1)), (s) => s.points.step.at(-1)],
     ['val', 'validation', (s) => glass.fmt.fixed(s.evals.val.at(-1)), (s) => s.evals.step.at(-1)],
     ['bpb', 'bits per byte', (s) => glass.fmt.fixed(s.evals.bits_per_byte.at(-1), 2)],
     ['speed', 'tokens/s', (s) => glass.fmt.count(s.run.tokens_per_s)],
     ['rate', 'learning rate', (s) => glass.fmt.rate(s.run.learning_rate)],
     ['norm', 'gradient norm', (s) => glass.fmt.fixed(s.run.grad_norm, 2)],
   ];
+  const SURE = 5000;  // milliseconds in which a second press stops a run
   let honoured = null;  // a component mounted again must not go back to the run its old value names
 
   /** What there is to say about a state, beyond its name. */
   function sentence({ run, problem }) {
     if (problem) return problem;
+    if (glass.runs.isShipped(run.id)) return 'The training that made the model which comes with the app. It is over; yours will be drawn in its place.';
     const { fmt } = glass;
     const own = run.message ? String(run.message) : '';
     if (run.state === 'queued') {
@@ -56,10 +58,42 @@
     const node = h('dl', { class: 'g-run-figures' }, cells.map((c) => h('div', {}, c.name, c.value)));
     const show = (state) => cells.forEach((c) => {
       c.value.textContent = c.read(state);
-      const step = c.at && c.at(state);
+      const step = c.at && c.value.textContent !== '–' ? c.at(state) : null;
       c.name.textContent = Number.isFinite(step) ? c.label + ' at step ' + glass.fmt.count(step) : c.label;
     });
     return { node, show };
+  }
+
+  /** A button that cannot be taken back: its first press asks, a second one within some seconds does it. Escape, going
+      elsewhere or waiting lets it be. Returns what is told about the run, for the question. */
+  function asksFirst(button) {
+    const plain = button.textContent;
+    let timer = 0, question = '', of = null;
+    const rest = () => {
+      clearTimeout(timer);
+      timer = 0;
+      delete button.dataset.sure;
+      button.textContent = plain;
+    };
+    button.setAttribute('aria-live', 'polite');
+    button.addEventListener('click', (event) => {
+      if (timer && event.detail < 2) return rest(); // the question was read: go on to what the button does
+      event.stopImmediatePropagation(); // also the second half of a double click, which read nothing
+      if (timer) return;
+      button.dataset.sure = '';
+      button.textContent = question;
+      timer = setTimeout(rest, SURE);
+    }, true);
+    button.addEventListener('keydown', (event) => {
+      if (event.key === 'Escape') rest();
+      else if (event.repeat) event.preventDefault(); // a key held down is one press
+    });
+    button.addEventListener('blur', rest);
+    return (run) => {
+      question = run.state === 'queued' ? 'Stop? It will not begin' : 'Stop? Keeps the best weights';
+      if (timer && of !== run.id + run.state) rest();
+      of = run.id + run.state;
+    };
   }
 
   function steering(server, complain) {
@@ -75,12 +109,14 @@
     };
     const pause = press('pause', 'Pause'), resume = press('resume', 'Resume', 'go'), stop = press('stop', 'Stop');
     const all = [pause, resume, stop];
+    const say = asksFirst(stop);
     const node = h('div', { class: 'g-run-steer' }, all);
     function show(run) {
       const mine = run.mine === true, now = run.state;
       pause.hidden = !mine || now !== 'running';
       resume.hidden = !mine || now !== 'paused';
       stop.hidden = !mine || !['running', 'paused', 'queued'].includes(now);
+      say(run);
       node.hidden = all.every((b) => b.hidden);
     }
     return { node, show };
@@ -92,13 +128,15 @@
       glass.runs.look();
       glass.openTab('Decode');
     } }, 'Look into it');
+    const close = h('button', { type: 'button', class: 'g-btn', 'data-testid': 'close-shipped', onclick: () => glass.watchRun(null) }, 'Close');
     function show(run) {
+      close.hidden = !glass.runs.isShipped(run.id);
       const ready = Number.isFinite(run.snapshot_step), live = ['running', 'paused'].includes(run.state);
       button.disabled = !ready;
       note.textContent = !ready ? (live || run.state === 'queued' ? 'from its first snapshot on' : 'it left no weights to open')
         : live ? 'opens the model as it is at this moment' : 'opens its best weights';
     }
-    return { node: h('div', { class: 'g-run-look' }, button, note, glass.shareButton('Copy watch link', 'watch-link')), show };
+    return { node: h('div', { class: 'g-run-look' }, button, note, glass.shareButton('Copy watch link', 'watch-link'), close), show };
   }
 
   function sampleNode({ step, text }) {
@@ -148,7 +186,7 @@
       root.dataset.state = state.run ? state.run.state : '';
       if (!state.run) { nothing(state); return; }
       name.replaceChildren(h('bdi', {}, state.run.name));
-      badge.textContent = WORDS[state.run.state] || String(state.run.state);
+      badge.textContent = glass.runs.isShipped(state.id) ? 'shipped' : WORDS[state.run.state] || String(state.run.state);
       badge.dataset.state = state.run.state;
       const words = sentence(state);
       if (say.textContent !== words) say.textContent = words;  // a status that is set again is read out again
@@ -166,6 +204,13 @@
       if (!id || id === honoured) return;
       honoured = id;
       glass.watchRun(String(id));
+      bringChart();
+    }
+
+    /** The run that was just started is drawn where the eye is, however far down its settings were. */
+    function bringChart() {
+      const chart = document.querySelector('[data-testid="loss"]'), top = chart ? chart.getBoundingClientRect().top : 0;
+      if (top < 0 || top > innerHeight / 2) chart.scrollIntoView({ block: 'start', behavior: glass.calm() ? 'auto' : 'smooth' });
     }
 
     (element.querySelector('.g-mount') || element).replaceChildren(root);

@@ -161,6 +161,11 @@
   // ---- numbers as people read them ----
   const known = x => typeof x === 'number' && Number.isFinite(x);
   const fmt = {
+    short(text, most) { // by whole characters, also where one is several code points
+      const parts = typeof Intl.Segmenter === 'function' ? Array.from(new Intl.Segmenter().segment(String(text)), s => s.segment) : [...String(text)];
+      return parts.length > most ? parts.slice(0, most - 1).join('').trimEnd() + '…' : String(text);
+    },
+    many: (n, thing) => fmt.count(n) + ' ' + thing + (n === 1 ? '' : 's'),
     count: n => known(n) ? Math.round(n).toLocaleString('en-US') : '–',
     fixed: (x, digits = 3) => known(x) ? x.toFixed(digits) : '–',
     parameters: n => !known(n) ? '–' : n < 100000 ? fmt.count(n) : (n / 1e6).toFixed(n < 1e8 ? 2 : 0) + ' M',
@@ -176,6 +181,8 @@
       return minutes < 60 ? minutes + ' min' : Math.floor(minutes / 60) + ' h ' + (minutes % 60) + ' min';
     },
   };
+
+  const isShipped = id => typeof id === 'string' && id.startsWith('shipped:'); // the run that made a shipped model
 
   const moves = run => run.state === 'running' || run.state === 'paused';
 
@@ -194,7 +201,7 @@
 
   glass.on('model', model => { passing = Boolean(model && state.run && model.ref === state.run.ref && moves(state.run)); });
   document.addEventListener('visibilitychange', () => { if (!document.hidden) ask(); });
-  Object.assign(glass, {watchRun, openTab, fmt, runs: {connect, control, ask, look}});
+  Object.assign(glass, {watchRun, openTab, fmt, runs: {connect, control, ask, look, isShipped}});
   state = empty(kept());
   publish();
 })();

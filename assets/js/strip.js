@@ -66,13 +66,13 @@
       reveal(current);
     }
 
-    /** Scrolls the strip, never the page. */
+    /** Scrolls the strip, never the page; by whole rows, so that none is cut at the top. */
     function reveal(node) {
-      const top = node.offsetTop - holder.offsetTop, margin = 8;
-      if (top < holder.scrollTop + margin) holder.scrollTop = top - margin;
-      else if (top + node.offsetHeight > holder.scrollTop + holder.clientHeight - margin) {
-        holder.scrollTop = top + node.offsetHeight - holder.clientHeight + margin;
-      }
+      const gap = parseFloat(getComputedStyle(node).marginBottom), row = node.offsetHeight + gap;
+      const at = Math.round((node.offsetTop - gap) / row), rows = Math.floor((holder.clientHeight - gap) / row);
+      const first = Math.round(holder.scrollTop / row);
+      if (at < first) holder.scrollTop = at * row;
+      else if (at >= first + rows) holder.scrollTop = (at - rows + 1) * row;
     }
 
     function look(value) {
@@ -208,11 +208,12 @@
     const distinct = [...new Set(state.unknown)];
     if (!distinct.length) return null;
     const more = distinct.length - SHOWN_UNKNOWN;
+    const one = distinct.length === 1;
     return h('p', { class: 'g-unknown', dataset: { testid: 'unknown' } },
       distinct.slice(0, SHOWN_UNKNOWN).map((text) => h('s', { class: 'g-mono' }, glass.piece(text, 'text'))),
       more > 0 && h('span', {}, 'and ' + more + ' more'),
-      h('span', {}, (distinct.length === 1 ? 'is' : 'are') + ' not in this model’s vocabulary and left out: the model never saw '
-        + (distinct.length === 1 ? 'it.' : 'them.')));
+      h('span', {}, one ? 'is not in this model’s vocabulary, so the model reads the prompt without it.'
+        : 'are not in this model’s vocabulary, so the model reads the prompt without them.'));
   }
 
   function sentence(state) {
@@ -228,6 +229,21 @@
     full: ['Decoding, one token at a time', 'Prompt in grey, what the model wrote in colour. Click a token to go back to it, or a row of what comes next to make it say that instead.'],
     compact: ['The text', 'Click a token to go back to it; point at the map to see who looks at whom.'],
   };
+
+  /** Where a visitor learns whose model this is, and that they can make one; gone once they look at their own. */
+  function invitation() {
+    const name = h('bdi', {}), arrow = h('span', { 'aria-hidden': 'true' }, ' →');
+    const link = h('button', { type: 'button', class: 'g-link', onclick: () => glass.openTab('Corpus') }, 'Train one on your own text', arrow);
+    const node = h('p', { class: 'g-invite', hidden: true, dataset: { testid: 'invite' } },
+      'This is ', h('b', {}, name), ', a small GPT trained by this project. ', link);
+    return {
+      node,
+      paint({ model }) {
+        node.hidden = !model || model.source !== 'shipped';
+        if (model && name.textContent !== model.name) name.textContent = model.name;
+      },
+    };
+  }
 
   function underSwitch(holder) {
     const choose = (under) => {
@@ -245,20 +261,24 @@
     const said = h('div', { class: 'g-reading', 'aria-hidden': 'true' });
     const spoken = h('div', { class: 'g-hidden', 'aria-live': 'polite' });
     const status = h('p', { class: 'g-status', role: 'status', dataset: { testid: 'status' } });
-    const unknown = h('div', {});
+    const unknown = h('div', { role: 'status' });
     const strip = tokens((position) => reading(said, position));
-    const bar = controls(full), ask = full ? promptBox() : null;
+    const bar = controls(full), ask = full ? promptBox() : null, invite = full ? invitation() : null;
     const [title, say] = TITLES[full ? 'full' : 'compact'];
     root.replaceChildren(h('section', { class: 'g-card g-decode ' + (full ? 'full' : 'compact') },
       h('div', { class: 'g-head' }, h('h2', { class: 'g-title' }, title), underSwitch(strip.holder)),
-      h('p', { class: 'g-say' }, say), ask && ask.node, unknown, strip.holder, said, status, bar.node, spoken));
-    let heard = '';
+      invite && invite.node, h('p', { class: 'g-say' }, say), ask && ask.node, unknown, strip.holder, said, status, bar.node, spoken));
+    let heard = '', left = '';
     function paint(state) {
       if (ask) ask.paint(state);
+      if (invite) invite.paint(state);
       strip.paint(state);
       bar.paint(state);
       reading(said, null);
-      unknown.replaceChildren(...[unknownLine(state)].filter(Boolean));
+      if (left !== state.unknown.join('\n')) { // said again only when it changes: a status is read out
+        left = state.unknown.join('\n');
+        unknown.replaceChildren(...[unknownLine(state)].filter(Boolean));
+      }
       const words = sentence(state);
       if (status.textContent !== words) status.textContent = words;
       status.classList.toggle('bad', Boolean(state.problem));

@@ -37,7 +37,7 @@
     const middle = (i + 0.5) * at.cell + (axis === 'key' ? at.left : 1);
     if (axis === 'query') {
       g.textAlign = 'right';
-      g.fillText(text, at.left - 6, middle, WIDEST);
+      g.fillText(text, at.left - 6, Math.max(LABEL / 2, Math.min(at.side + 2 - LABEL / 2, middle)), WIDEST); // none cut by the edge
     } else if (at.turned) {
       g.translate(middle, at.side + 7);
       g.rotate(-Math.PI / 2);
@@ -58,23 +58,41 @@
   }
 
   /** Labels thin out when they would overlap; the ones looked at are always there, with room around them. */
-  function axes(g, at, view, colours, look) {
+  function labels(g, at, view, colours, look, axis) {
+    const marked = look ? look[axis] - view.start : -1;
     g.font = FONT;
     g.textBaseline = 'middle';
-    for (const axis of ['query', 'key']) {
-      const marked = look ? look[axis] - view.start : -1;
-      g.fillStyle = colours.css.soft;
-      for (let i = 0; i < view.count; i++) {
-        const fromEnd = view.count - 1 - i; // the newest token always keeps its label
-        if (fromEnd % at.every === 0 && i !== marked) labelAt(g, at, at.labels[i], i, axis);
-      }
-      if (marked < 0 || marked >= view.count) continue;
-      if (at.every > 1) blank(g, at, marked, axis, colours.css.card);
-      g.fillStyle = axis === 'key' ? colours.css.warm : colours.css.ink;
-      g.font = 'bold ' + FONT;
-      labelAt(g, at, at.labels[marked], marked, axis);
-      g.font = FONT;
+    g.fillStyle = colours.css.soft;
+    for (let i = 0; i < view.count; i++) {
+      const fromEnd = view.count - 1 - i; // the newest token always keeps its label
+      if (fromEnd % at.every === 0 && i !== marked) labelAt(g, at, at.labels[i], i, axis);
     }
+    if (marked < 0 || marked >= view.count) return;
+    if (at.every > 1) blank(g, at, marked, axis, colours.css.card);
+    g.fillStyle = axis === 'key' ? colours.css.warm : colours.css.ink;
+    g.font = 'bold ' + FONT;
+    labelAt(g, at, at.labels[marked], marked, axis);
+  }
+
+  /** The tokens on both axes, on canvases of their own that stay in sight while the map scrolls. */
+  function edges() {
+    const one = (side) => h('canvas', { class: 'g-edge ' + side, 'aria-hidden': 'true' });
+    const rows = one('rows'), columns = one('columns'), corner = h('i', { class: 'g-edge corner', 'aria-hidden': 'true' });
+    return {
+      nodes: [rows, columns, corner],
+      draw(at, view, colours, look) {
+        const map = at.side + 2, below = at.height - map;
+        labels(glass.canvas2d(rows, at.left - 1, map), at, view, colours, look, 'query');
+        const g = glass.canvas2d(columns, at.width, below);
+        g.translate(0, -map);
+        labels(g, at, view, colours, look, 'key');
+        Object.assign(corner.style, { width: at.left - 1 + 'px', height: below + 'px' });
+      },
+      /** Whether a pointer is on the tokens and not on the map beside or under them. */
+      under: (event) => event.clientX < rows.getBoundingClientRect().right || event.clientY > columns.getBoundingClientRect().top,
+      /** How far the map is covered at the left and at the bottom. */
+      covers: () => [rows.clientWidth, columns.clientHeight],
+    };
   }
 
   /** What lies ahead is hatched: its tone alone could be taken for a weight near zero. */
@@ -125,7 +143,6 @@
     g.strokeStyle = colours.css.line;
     g.lineWidth = 1;
     g.strokeRect(at.left - 0.5, 0.5, at.side + 1, at.side + 1);
-    axes(g, at, view, colours, look);
     if (seen === view.count) marks(g, at, view, colours, look, token);
   }
 
@@ -212,10 +229,10 @@
     glass.emit('look', { query, key, weight, layer, head, locked, masked: key > query });
   }
 
-  function pointing(canvas, stage, current) {
+  function pointing(canvas, stage, edge, current) {
     const cellAt = (event) => {
       const { at, view } = current();
-      if (!at || !view) return null;
+      if (!at || !view || edge.under(event)) return null;
       const box = canvas.getBoundingClientRect();
       const j = Math.floor((event.clientX - box.left - at.left) / at.cell), i = Math.floor((event.clientY - box.top - 1) / at.cell);
       return i < 0 || j < 0 || i >= view.count || j >= view.count ? null : [view.start + i, view.start + j];
@@ -243,8 +260,20 @@
       const inside = (x, low, high) => Math.max(low, Math.min(high, x));
       if (!move) return look && look.locked ? glass.emit('look', null) : lookAt(from.query, from.key, true);
       const query = look ? inside(from.query + move[0], view.start, end) : end;
-      lookAt(query, look ? inside(Math.min(from.key, query) + move[1], view.start, query) : end, from.locked);
+      const key = look ? inside(Math.min(from.key, query) + move[1], view.start, query) : end;
+      lookAt(query, key, from.locked);
+      follow(stage.parentNode, edge, current(), query, key);
     });
+  }
+
+  /** Scrolls the map so that a cell chosen by keyboard lies in sight, beside the tokens at its edges. */
+  function follow(box, edge, { at, view }, query, key) {
+    const [left, below] = edge.covers(), room = 8;
+    const x = at.left + (key - view.start) * at.cell, y = 1 + (query - view.start) * at.cell;
+    if (x - box.scrollLeft < left) box.scrollLeft = x - left - room;
+    else if (x + at.cell + room > box.scrollLeft + box.clientWidth) box.scrollLeft = x + at.cell + 2 * room - box.clientWidth;
+    if (y < box.scrollTop) box.scrollTop = y - room;
+    else if (y + at.cell + room > box.scrollTop + box.clientHeight - below) box.scrollTop = y + at.cell + room - box.clientHeight + below;
   }
   document.addEventListener('keydown', (event) => { if (event.key === 'Escape' && glass.last('look')) glass.emit('look', null); });
 
@@ -253,8 +282,8 @@
   glass.component('zoom', function (gradio) {
     const root = gradio.element, maps = glass.maps.sheet(), bar = scale();
     const canvas = h('canvas', { class: 'g-map', role: 'img', dataset: { testid: 'zoom-canvas', drawn: 0, settled: 0, tokens: 0 } });
-    const slide = glass.maps.slider(canvas);
-    const stage = h('div', { class: 'g-stage', tabindex: 0, role: 'group', 'aria-label': 'Attention map. Arrow keys move over its cells, Enter locks one.' }, canvas);
+    const slide = glass.maps.slider(canvas), edge = edges();
+    const stage = h('div', { class: 'g-stage', tabindex: 0, role: 'group', 'aria-label': 'Attention map. Arrow keys move over its cells, Enter locks one.' }, canvas, edge.nodes);
     const box = h('div', { class: 'g-scroll' }, stage), words = h('p', { class: 'g-says', role: 'note', dataset: { testid: 'look', state: 'rest' } });
     const top = h('table', { class: 'g-top', dataset: { testid: 'top-keys' } }), title = h('h2', { class: 'g-title', dataset: { testid: 'zoom-title' } }, 'One head');
     const kind = h('span', { class: 'g-kind-tag', dataset: { testid: 'zoom-kind' } });
@@ -268,6 +297,7 @@
     function show(progress, added) {
       const look = glass.last('look');
       const source = maps.update(view, colours, glass.decoder.state.head);
+      edge.draw(at, view, colours, look);
       draw(canvas, at, view, colours, source, look, token, progress < 1 ? view.count - (1 - progress) * added : view.count);
     }
 
@@ -322,7 +352,7 @@
       else lookAt(look.query, look.key, look.locked);
     }
 
-    pointing(canvas, stage, () => ({ at, view }));
+    pointing(canvas, stage, edge, () => ({ at, view }));
     glass.on('decode', (state) => {
       const found = state.next && glass.kindOf(state.next.kinds, ...state.head);
       kind.textContent = found && found.score >= 0.2 ? found.name + ' ' + found.score.toFixed(2) : '';

@@ -27,7 +27,7 @@ def drawn(
     return gr.HTML(
         value=value,
         html_template=f'<div class="g-mount"{attribute}></div>',
-        js_on_load=f"glass.mount('{name}', {{element, props, trigger, server, watch}})",
+        js_on_load=f"glass.mount('{name}', {{element, props, trigger, server, watch, upload}})",
         server_functions=list(functions),
         apply_default_css=False,
         padding=False,

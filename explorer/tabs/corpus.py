@@ -10,16 +10,15 @@ from typing import Any
 
 import gradio as gr
 
-from explorer import corpora, text
+from explorer import bench, corpora, text
 from explorer.components import drawn, onward
 from explorer.server import Server, answering
 from training.corpus import (
     CSV_TYPES,
     JSONL_TYPES,
     Corpus,
-    csv_columns,
     from_text,
-    jsonl_fields,
+    preview,
     read_corpus,
 )
 from training.trainer import warm_up
@@ -71,6 +70,7 @@ def build(server: Server, visitor: gr.Textbox) -> CorpusTab:
         with gr.Column(scale=7, min_width=320):
             card = drawn("corpus", functions=[state(server)], elem_id="corpus-card")
             onward(text.TO_TRAIN, "Train")
+    bench.build(server, visitor)
     private: dict[str, Any] = {
         "api_visibility": "private",
         "js": _OURS,
@@ -103,10 +103,10 @@ class Uploads:
         columns, guess = gr.update(choices=[], value=None, visible=False), None
         if kind in CSV_TYPES + JSONL_TYPES:
             try:
-                look = csv_columns if kind in CSV_TYPES else jsonl_fields
-                preview = look(path, max_bytes=self._server.limits.upload_bytes)
-                guess = preview.guess
-                columns = gr.update(choices=list(preview.columns), value=guess, visible=True)
+                look = preview(path, max_bytes=self._server.limits.upload_bytes)
+                assert look is not None
+                guess = look.guess
+                columns = gr.update(choices=list(look.columns), value=guess, visible=True)
             except ValueError:
                 pass  # the card says what is wrong with the file
         self._has_read(visitor, path, guess, False)  # filling the list of columns will ask for this again

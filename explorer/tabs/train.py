@@ -17,12 +17,13 @@ from explorer.jobs import Run
 from explorer.server import Server, answering
 from explorer.session import Visitor
 from explorer.shelf import millions
-from model import ConfigError, GPTConfig
+from model import ConfigError, GPTConfig, Tokenizer
 from training.config import Recipe, TrainConfig
 from training.corpus import about
-from training.data import build_tokenizer, prepare
+from training.data import build_tokenizer
 from training.presets import DEFAULT, PRESETS
 from training.runs import RunFolder, new_run_id
+from training.setup import set_up
 from training.trainer import Trainer
 
 _log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class TrainTab:
 def build(server: Server, visitor: gr.Textbox, corpus: Callable[..., Any], control: Callable[..., Any]) -> TrainTab:
     """The tab's contents. corpus: the server function that says which text there is; control steers a run."""
     with gr.Row(equal_height=False):
-        with gr.Column(scale=5, min_width=320), gr.Column(elem_classes="g-card"):
+        with gr.Column(scale=5, min_width=320), gr.Column(elem_classes="g-card g-recipe"):
             gr.Markdown(text.RECIPE)
             drawn("source", functions=[corpus])
             preset = gr.Radio(
@@ -63,10 +64,14 @@ def build(server: Server, visitor: gr.Textbox, corpus: Callable[..., Any], contr
             )  # fmt: skip
             sentence = gr.Markdown(PRESETS[DEFAULT].sentence, elem_id="recipe-sentence")
             settings = _settings()
-            estimate = gr.Markdown(foretell(DEFAULT, *_values(DEFAULT)), elem_id="estimate")
-            name = gr.Textbox(label=text.NAME, placeholder="named after its text", max_lines=1, elem_id="run-name")
-            go = gr.Button(text.START, variant="primary", elem_id="train", elem_classes="g-wide")
-            notice = drawn("notice", elem_id="train-notice")
+            with gr.Column(elem_classes="g-foot"):  # stays in sight, however long the settings are
+                estimate = gr.Markdown(foretell(DEFAULT, *_values(DEFAULT)), elem_id="estimate")
+                with gr.Row(elem_classes="g-go"):
+                    name = gr.Textbox(
+                        label=text.NAME, show_label=False, placeholder=text.NAME_HINT, max_lines=1, elem_id="run-name"
+                    )
+                    go = gr.Button(text.START, variant="primary", elem_id="train", elem_classes="g-wide")
+                notice = drawn("notice", elem_id="train-notice")
         with gr.Column(scale=8, min_width=320):
             drawn("loss")
             monitor = drawn("monitor", functions=[control], elem_id="monitor")
@@ -121,8 +126,9 @@ def _settings() -> dict[str, Any]:
             ["learned", "rotary"], value=value["positions"], label="Positions", info=about["positions"]
         )
         box["activation"] = gr.Radio(
-            ["gelu", "gelu_tanh", "relu"], value=value["activation"], label="Neurons", info=about["activation"]
-        )
+            list(text.ACTIVATIONS), value=value["activation"], label="Neurons", info=about["activation"],
+            elem_id="set-activation",
+        )  # fmt: skip
     with gr.Accordion("How it is trained", open=False):
         slider("batch_size", 1, 256, 1, "Batch")
         box["learning_rate"] = gr.Number(
@@ -182,10 +188,7 @@ def foretell(preset: str, *values: Any) -> str:
     train = recipe.train
     body = 2 * recipe.model_config(1).parameters() - recipe.model_config(2).parameters()  # less 1 entry's share
     seen = train.steps * train.batch_size * recipe.model_config(1).context
-    return (
-        f"{millions(body)} parameters besides the vocabulary; "
-        f"it will read {seen:,} tokens in {train.steps:,} steps."
-    )
+    return f"{millions(body)} parameters besides the vocabulary; it will read {seen:,} tokens in {train.steps:,} steps."
 
 
 class Start:
@@ -238,23 +241,22 @@ def start(
     limits = server.limits
     if recipe.train.steps > limits.steps:
         raise ConfigError(f"steps is {recipe.train.steps:,}; this server trains up to {limits.steps:,}.")
-    tokenizer = visitor.tokenizer(
-        recipe.tokenizer,
-        recipe.vocab_size,
-        lambda: build_tokenizer(recipe.tokenizer, corpus.text, recipe.vocab_size, learning),
-    )
-    config = recipe.model_config(tokenizer.vocab_size)
+
+    def learn(wanted: Recipe) -> Tokenizer:
+        return visitor.tokenizer(wanted, lambda: build_tokenizer(corpus, wanted, learning))
+
+    prepared = set_up(corpus, recipe, learn)
+    config = prepared.recipe.model_config(prepared.tokenizer.vocab_size)
     if config.parameters() > limits.parameters:
         raise ConfigError(
             f"This model has {millions(config.parameters())} parameters and this server trains up to "
             f"{millions(limits.parameters)}: choose fewer layers, a smaller width or a smaller vocabulary."
         )
-    data = prepare(corpus.text, tokenizer, config.context, recipe.train.val_fraction)
     called = (name or "").strip()[:80] or f"{corpus.name.rsplit('.', 1)[0]} {PRESETS[preset].title.lower()}"
     owner = visitor.owner if limits.shared else None
-    folder = RunFolder.create(server.jobs.root / new_run_id(called), called, recipe, about(corpus), owner)
+    folder = RunFolder.create(server.jobs.root / new_run_id(called), called, prepared.recipe, about(corpus), owner)
     try:
-        return server.jobs.submit(Trainer(folder, recipe, tokenizer, data))
+        return server.jobs.submit(Trainer(folder, prepared))
     except ValueError:
         folder.delete()
         raise

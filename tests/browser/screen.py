@@ -289,6 +289,14 @@ def train(page: Page, name: str) -> str:
     return run
 
 
+def stop(page: Page) -> None:
+    """Stop the watched run: the button asks, and a second press does it."""
+    button = here(page, "stop")
+    button.click()
+    expect(button).to_have_text("Stop? Keeps the best weights")
+    button.click()
+
+
 def state(page: Page, *wanted: str) -> None:
     """Wait until the watched run is in one of these states."""
     pattern = re.compile("^(" + "|".join(wanted) + ")$")

@@ -7,7 +7,7 @@ import torch
 from playwright.sync_api import Page, expect
 
 from model.trace import head_scores
-from tests.browser.conftest import Server
+from tests.browser.conftest import Server, Visit
 from tests.browser.reference import SHORT_MEMORY, Reference
 from tests.browser.screen import (
     at_rest,
@@ -268,3 +268,46 @@ def test_the_attention_tab_shows_the_same(short: Page, server: Server) -> None:
     expect(here(short, "zoom-title")).to_have_text("Layer 1, head 1")
     assert ids(short) == text
     check_cell(short, shown, (0, 0), len(text) - 1, 0)
+
+
+def test_the_tokens_at_the_edges_stay_in_sight(visit: Visit, server: Server) -> None:
+    """On a phone a long text's map scrolls in its card: its tokens do not, and are no cells to point at."""
+    page = visit(viewport={"width": 390, "height": 844}, has_touch=True)
+    open_tab(page, "Attention")
+    start_long(page)
+    box = page.locator(".g-zoom .g-scroll:visible")
+    for share in (0, 0.4, 1):
+        box.evaluate("(box, share) => box.scrollTo(share * box.scrollWidth, share * box.scrollHeight)", share)
+        around = box.bounding_box()
+        rows, columns, corner = (
+            box.locator(f".g-edge.{side}").bounding_box() for side in ("rows", "columns", "corner")
+        )
+        assert around
+        assert rows
+        assert columns
+        assert corner
+        assert around["x"] <= rows["x"] <= around["x"] + 6
+        assert rows["width"] < around["width"] / 2
+        assert columns["y"] + columns["height"] == pytest.approx(around["y"] + around["height"], abs=4.5)
+        assert (corner["x"], corner["y"]) == (pytest.approx(rows["x"], abs=1), pytest.approx(columns["y"], abs=1))
+    assert box.evaluate("box => box.scrollTop > 50 && box.scrollLeft > 50")
+    assert rows
+    assert around
+    page.mouse.move(rows["x"] + 5, rows["y"] + rows["height"] - 100)
+    page.mouse.move(rows["x"] + 9, around["y"] + 100)
+    expect(here(page, "look")).to_have_attribute("data-state", "rest")
+    box.evaluate("box => box.scrollTo(0, 0)")
+    page.locator(".g-stage:visible").focus()
+    page.keyboard.press("ArrowUp")  # the newest token is far off: the map follows
+    at = here(page, "zoom-canvas").evaluate("map => ({...map.dataset})")
+    last = len(ids(page)) - 1
+    expect(here(page, "look")).to_have_attribute("data-query", str(last))
+    below = box.evaluate("box => box.scrollTop + box.clientHeight - box.querySelector('.columns').clientHeight")
+    assert (last - int(at["start"]) + 1) * float(at["cell"]) <= below
+
+
+def start_long(page: Page) -> None:
+    """A text whose map is larger than a phone."""
+    page.evaluate("glass.decoder.open('Mira had a red kite. '.repeat(18))")
+    page.wait_for_function("glass.decoder.state.length > 50 && !glass.decoder.state.busy")
+    at_rest(page)

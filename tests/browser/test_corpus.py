@@ -1,12 +1,14 @@
 """The Corpus tab: what a visitor brings, what is refused with which sentence, and that nothing is lost by it."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.screen import here, open_tab, upload
+from training.files import too_large
 
 FOX = "The fox ran over the hill, and the hen ran home.\n"
 
@@ -130,19 +132,55 @@ def test_broken_lines_of_a_jsonl(corpus: Page, tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_too_large(corpus: Page, tmp_path: Path) -> None:
-    """60 MB: a sentence with the limit and the name; the text that was there stays, and the next file is taken."""
+    """The server's sentence, before anything travels, chosen or dropped; the text that was there stays, and the next
+    file is taken."""
+    sent: list[str] = []
+    corpus.on("request", lambda request: sent.append(request.url) if "/upload" in request.url else None)
     path = tmp_path / "large.txt"
     with path.open("wb") as file:
         file.truncate(60 * 1024 * 1024)
     upload(corpus, path)
     said = corpus.get_by_test_id("corpus-error")
-    expect(said).to_contain_text('"large.txt" is 62.9 MB, and the limit is 52.4 MB', timeout=60_000)
-    expect(said).to_contain_text("stays in use")
+    rest = " The text below stays in use."
+    expect(said).to_have_text(str(too_large("large.txt", 60 * 1024 * 1024, 50_000_000)) + rest)
+    expect(said).to_be_in_viewport()
     expect(here(corpus, "corpus")).to_have_attribute("data-name", "Tales")
+    corpus.evaluate(DROP, ["dropped.txt", 50_000_001])
+    expect(said).to_have_text(str(too_large("dropped.txt", 50_000_001, 50_000_000)) + rest)
+    expect(corpus.locator("#upload button").first).not_to_have_class(re.compile("dragging|drag"))
+    assert sent == []
+    corpus.evaluate(DROP, ["just.txt", 40_000])
+    has(corpus, "just.txt")
+    assert sent
     small = tmp_path / "fox.txt"
     small.write_text(FOX * 9, encoding="utf-8")
     upload(corpus, small)
     has(corpus, "fox.txt")
+
+
+# A file of `size` letters, dropped on the upload field.
+DROP = """([name, size]) => {
+    const carried = new DataTransfer(), field = document.querySelector('#upload button');
+    if (!field) document.querySelector('#upload [aria-label=Clear]').click();
+    carried.items.add(new File(['the cat sat. '.repeat(size / 13 + 1).slice(0, size)], name, {type: 'text/plain'}));
+    for (const type of ['dragenter', 'dragover', 'drop']) {
+        field.dispatchEvent(new DragEvent(type, {bubbles: true, cancelable: true, dataTransfer: carried}));
+    }
+}"""
+
+
+def test_the_list_of_texts_says_what_it_is_for(corpus: Page, tmp_path: Path) -> None:
+    """Before anything is chosen, and after an upload has emptied it."""
+    box = corpus.locator("#example input")
+    expect(box).to_have_attribute("placeholder", "Choose a text…")
+    box.click()
+    corpus.get_by_role("option", name="One song").click()
+    has(corpus, "One song")
+    (tmp_path / "fox.txt").write_text(FOX * 9, encoding="utf-8")
+    upload(corpus, tmp_path / "fox.txt")
+    has(corpus, "fox.txt")
+    expect(box).to_have_value("")
+    expect(box).to_have_attribute("placeholder", "Choose a text…")
 
 
 def test_pasting_and_the_examples(corpus: Page) -> None:
@@ -170,7 +208,7 @@ def test_passing_through_the_lists_takes_nothing(corpus: Page, tmp_path: Path) -
     corpus.on(
         "request", lambda request: calls.append(request.post_data or "") if "/queue/join" in request.url else None
     )
-    (tmp_path / "table.csv").write_text("number,title\n" + f"1,{FOX}" * 9, encoding="utf-8")
+    (tmp_path / "table.csv").write_text("number,title\n" + f'1,"{FOX.strip()}"\n' * 9, encoding="utf-8")
     upload(corpus, tmp_path / "table.csv")
     has(corpus, "table.csv")
     for again in (False, True):

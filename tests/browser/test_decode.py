@@ -292,11 +292,51 @@ def test_what_a_model_does_not_know_is_said(opened: Page) -> None:
     start(opened, "a Zebra ☃ bead")
     unknown = here(opened, "unknown")
     expect(unknown.locator("s")).to_have_text(["Z", "r", "☃"])
-    expect(unknown).to_contain_text("not in this model’s vocabulary")
-    expect(here(opened, "status")).to_contain_text("has never seen the characters struck out above")
+    expect(unknown).to_contain_text("not in this model’s vocabulary, so the model reads the prompt without them.")
+    expect(here(opened, "status")).not_to_contain_text("vocabulary")  # said once
+    expect(here(opened, "status")).not_to_contain_text("left out")
     assert "".join(token.text for token in tokens(opened)) == "a·eba··bead"
     start(opened, "a bead")
     expect(unknown).to_be_hidden()
+
+
+def test_the_first_screen_invites_to_train(opened: Page) -> None:
+    """Under the shipped model a line leads to the Corpus tab; under a model of one's own there is none."""
+    invite = here(opened, "invite")
+    expect(invite).to_have_text("This is Tales, a small GPT trained by this project. Train one on your own text →")
+    choose_model(opened, SHORT_MEMORY)
+    expect(invite).to_be_hidden()
+    choose_model(opened, "Tales")
+    invite.get_by_role("button", name="Train one on your own text").click()
+    arrived(opened, "Corpus")
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_strip_shows_whole_rows(visit: Visit, width: int) -> None:
+    """However long the text, wherever in it, and after a scroll by hand: no row is cut at the top or at the bottom."""
+    page = visit(viewport={"width": width, "height": 844})
+    arrived(page, "Decode")
+    cut = """strip => {
+        const box = strip.getBoundingClientRect();
+        return [...strip.querySelectorAll('.g-tok')].map(token => token.getBoundingClientRect())
+            .filter(at => at.bottom > box.top + 0.5 && at.top < box.bottom - 0.5)
+            .filter(at => at.top < box.top - 0.5 || at.bottom > box.bottom + 0.5).length;
+    }"""
+    assert here(page, "strip").evaluate(cut) == 0
+    start(page, "Mira had a kite.\n\nOnce there was a kite. " * 20)
+    strip = here(page, "strip")
+    assert strip.evaluate("strip => strip.scrollTop") > 0
+    for step in ("", "back", "back", "next"):
+        if step:
+            press(page, step)
+        assert strip.evaluate(cut) == 0
+    for position in (60, 20, 90):
+        page.evaluate("at => glass.decoder.go(at)", position)
+        at_rest(page)
+        assert strip.evaluate(cut) == 0
+        expect(strip.locator(".cur")).to_be_in_viewport()
+    strip.evaluate("strip => strip.scrollBy(0, 61)")
+    page.wait_for_function(f"strip => ({cut})(strip) === 0", arg=strip.element_handle())
 
 
 def test_without_a_prompt(opened: Page) -> None:

@@ -24,6 +24,7 @@ from tests.browser.screen import (
     small_and_fast,
     start,
     state,
+    stop,
     tokens,
     train,
     upload,
@@ -99,7 +100,7 @@ def test_from_a_text_of_ones_own_to_a_weight_of_ones_own_model(
     expect(page.get_by_test_id("chip")).to_contain_text("goats by the pond")
     open_tab(page, "Train")
     state(page, "running")
-    page.get_by_test_id("stop").click()
+    stop(page)
     state(page, "stopped")
     here(page, "monitor").get_by_test_id("look").click()
     arrived(page, "Decode")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.browser.conftest import Server, Visit
+from tests.browser.conftest import ROOT, Server, Visit
 from tests.browser.reference import (
     SHORT_MEMORY,
     SHORT_MEMORY_RUN,
@@ -29,6 +29,7 @@ from tests.browser.screen import (
     small_and_fast,
     start,
     state,
+    stop,
     train,
     upload,
 )
@@ -122,11 +123,105 @@ def test_pause_resume_stop(ready: Page, server: Server) -> None:
         arg=int(step or ""),
         timeout=TRAINING,
     )
-    ready.get_by_test_id("stop").click()
+    stop(ready)
     state(ready, "stopped")
     assert events(server, run, "finished")[-1]["reason"] == "stopped"
     for button in ("pause", "resume", "stop"):
         expect(ready.get_by_test_id(button)).to_be_hidden()
+
+
+def test_stop_asks_first(ready: Page, server: Server) -> None:
+    """By pointer and by keyboard; Escape, going elsewhere and a double click stop nothing."""
+    small_and_fast(ready, 10_000)
+    run = train(ready, "kept going")
+    state(ready, "running")
+    button, asks = here(ready, "stop"), "Stop? Keeps the best weights"
+    for let_be in ("Escape", "Tab"):
+        button.focus()
+        ready.keyboard.press("Enter")
+        expect(button).to_have_text(asks)
+        ready.keyboard.press(let_be)
+        expect(button).to_have_text("Stop")
+    button.dblclick()
+    expect(button).to_have_text(asks)
+    assert events(server, run, "finished") == []
+    state(ready, "running")
+    button.focus()
+    expect(button).to_have_text(asks)
+    ready.keyboard.press("Enter")
+    state(ready, "stopped")
+    assert events(server, run, "finished")[-1]["reason"] == "stopped"
+
+
+def test_the_live_run_in_the_header(ready: Page) -> None:
+    """A long name is cut by whole letters, and what follows it follows at once."""
+    small_and_fast(ready, 10_000)
+    train(ready, "a name that is far too long for a line of the header")
+    live = ready.get_by_test_id("chip").locator(".g-chip-live-text")
+    expect(live).to_have_text(re.compile(r"^training a name that is far too…, .+"))
+    after = """live => {
+        const [, name, rest] = live.childNodes, range = document.createRange();
+        range.selectNodeContents(rest);
+        return range.getBoundingClientRect().left - name.getBoundingClientRect().right;
+    }"""
+    assert live.evaluate(after) == pytest.approx(0, abs=0.6)
+    name = live.evaluate("live => [live.querySelector('bdi').scrollWidth, live.querySelector('bdi').clientWidth]")
+    assert name == [0, 0]  # inline: as wide as its letters
+
+
+@pytest.mark.parametrize("size", [{"width": 390, "height": 844}, {"width": 1440, "height": 900}], ids=["phone", "desk"])
+def test_train_stays_in_reach(visit: Visit, size: dict[str, int], trainings: None) -> None:
+    """With both folds of settings open, the button and what it will do are on screen from the first setting to the
+    last; once pressed, the chart comes into sight."""
+    page = visit(viewport=size)
+    open_tab(page, "Train")
+    small_and_fast(page, 10_000)
+    boxes = [
+        page.locator(f"#set-{field} input[type=number]") for field in ("steps", "width", "dropout", "val_fraction")
+    ]
+    for box in boxes:
+        box.focus()
+        button, estimate, at = (
+            part.bounding_box() for part in (page.locator("#train"), page.locator("#estimate"), box)
+        )
+        assert button
+        assert estimate
+        assert at
+        assert at["y"] >= 0
+        assert at["y"] + at["height"] <= estimate["y"] < button["y"]  # what is typed into is not covered
+        assert button["y"] + button["height"] <= size["height"]
+    train(page, "from far below")
+    page.wait_for_function(
+        """() => {
+            const box = document.querySelector('[data-testid=loss]').getBoundingClientRect();
+            return box.top >= 0 && box.top < innerHeight / 2;
+        }"""
+    )
+
+
+def test_how_the_shipped_model_learnt(page: Page, server: Server) -> None:
+    """The empty chart offers it; it is drawn like any run, labelled, and nobody can steer it."""
+    open_tab(page, "Train")
+    expect(here(page, "loss-empty")).to_contain_text("Start a training")
+    metrics = ROOT / "weights" / "tales" / "metrics.jsonl"
+    written = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
+    steps = [event for event in written if event["event"] == "step"]
+    here(page, "show-shipped").click()
+    expect(here(page, "loss-whose")).to_have_text("how the shipped model Tales learnt")
+    expect(here(page, "loss")).to_have_attribute("data-points", str(len(steps)))
+    expect(here(page, "loss-tip")).to_contain_text(f"train loss {steps[-1]['loss']:.3f}")
+    expect(here(page, "run-name")).to_have_text("Tales")
+    expect(here(page, "run-state")).to_have_text("shipped")
+    samples = [event["text"] for event in written if event["event"] == "sample"][-40:]
+    expect(here(page, "monitor").locator(".g-run-sample")).to_have_text(samples[::-1])
+    for button in ("pause", "resume", "stop"):
+        expect(page.get_by_test_id(button)).to_be_hidden()
+    here(page, "look").click()
+    arrived(page, "Decode")
+    assert model_ref(page) == "shipped:tales"
+    open_tab(page, "Train")
+    here(page, "close-shipped").click()
+    expect(here(page, "show-shipped")).to_be_visible()
 
 
 def test_a_second_browser_watches_by_the_link(ready: Page, visit: Visit) -> None:
@@ -214,6 +309,35 @@ def test_the_chart_reads_exactly(chart: Page) -> None:
     assert 50 < step < 250
     expect(tip).to_contain_text(f"train loss {known[step - 1]:.3f}")
     expect(here(chart, "loss").locator("tr.best")).to_contain_text("300 (best)", use_inner_text=False)
+
+
+def test_the_words_at_the_lines_ends_say_what_they_are(chart: Page) -> None:
+    """The smoothed loss is called so; without smoothing it is the last step's own, as in the figures."""
+    known, measured, card = losses(), evaluations(), here(chart, "loss")
+    validation = f"validation {measured[-1].val_loss:.3f}"
+
+    def said() -> tuple[float, str, str]:
+        text = card.get_attribute("data-ends") or ""
+        found = re.fullmatch(r"train ([\d.]+)( smoothed)?; (.*)", text) or re.fullmatch(
+            r"(.*); train ([\d.]+)( smoothed)?", text
+        )
+        assert found, text
+        number, kind, other = found.groups() if text.startswith("train") else (found[2], found[3], found[1])
+        return float(number), kind or "", other
+
+    number, kind, other = said()
+    assert number == pytest.approx(mean(known), abs=0.0011)
+    assert (kind, other) == (" smoothed", validation)
+    figure = here(chart, "monitor").locator("[data-figure=loss]")
+    assert float(figure.inner_text()) == pytest.approx(known[-1], abs=0.00056)
+    expect(figure.locator("xpath=preceding-sibling::dt")).to_have_text(f"train loss at step {len(known)}")
+    card.get_by_label("Smoothing of the train loss").fill("0")
+    expect(card).not_to_have_attribute("data-ends", re.compile("smoothed"))
+    assert said() == (pytest.approx(known[-1], abs=0.0011), "", validation)
+    expect(card.locator("summary")).to_have_text(f"{len(measured)} evaluations as a table")
+    assert chart.evaluate("[glass.fmt.many(1, 'evaluation'), glass.fmt.many(2, 'evaluation')]") == [
+        "1 evaluation", "2 evaluations",
+    ]  # fmt: skip
 
 
 def test_the_chart_zooms_and_has_a_log_axis(chart: Page) -> None:
@@ -314,10 +438,12 @@ def test_a_recipe_fills_every_box(page: Page) -> None:
     open_tab(page, "Train")
     page.get_by_role("button", name="Shape of the model").click()
     page.locator("#preset").get_by_text("One song, word by word").click()
-    for field, value in (("layers", "2"), ("heads", "2"), ("width", "32"), ("context", "6"), ("steps", "1500")):
-        expect(page.locator(f"#set-{field} input[type=number]")).to_have_value(value)
-    expect(page.locator("#tokenizer input:checked")).to_have_value("word")
-    expect(page.locator("#estimate")).to_contain_text("1,500 steps")
+    song = PRESETS["song"].recipe
+    shape = {field: getattr(song.model_config(9), field) for field in ("layers", "heads", "width", "context")}
+    for field, value in (shape | {"steps": song.train.steps}).items():
+        expect(page.locator(f"#set-{field} input[type=number]")).to_have_value(str(value))
+    expect(page.locator("#tokenizer input:checked")).to_have_value(song.tokenizer)
+    expect(page.locator("#estimate")).to_contain_text(f"{song.train.steps:,} steps")
     expect(page.locator("#set-vocab_size")).to_be_hidden()
     page.locator("#preset").get_by_text("Shakespeare with an own BPE").click()
     expect(page.locator("#tokenizer input:checked")).to_have_value("bpe")
