@@ -7,18 +7,22 @@ import dataclasses
 import sys
 import types
 import typing
+from collections.abc import Collection
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from model import GPTConfig
+from model import ConfigError, GPTConfig
+from training.artifacts import from_yaml
+from training.cleaning import add_flags, clean, from_options
 from training.config import Recipe, TrainConfig
 from training.corpus import JSONL_TYPES, Corpus, about, read_corpus
-from training.data import build_tokenizer, prepare
 from training.events import Evaluated, Failed, Finished, Sampled, Started, Stepped
 from training.presets import DEFAULT, PRESETS
 from training.runs import RunFolder
+from training.setup import set_up
 from training.trainer import Trainer
 
 
@@ -40,15 +44,21 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--keep-good-lines", action="store_true", help="skip broken lines of a .jsonl instead of refusing it"
     )
-    p.add_argument("--tokenizer", choices=["char", "word", "bpe", "gpt2"], help="how the text is cut into tokens")
-    p.add_argument("--vocab-size", type=int, help="entries of an own BPE")
+    p.add_argument("--config", type=Path, help="a .yaml of settings, as every run folder holds one; flags go before it")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
-    for cls in (GPTConfig, TrainConfig):
-        group = p.add_argument_group("model" if cls is GPTConfig else "training")
+    add_flags(p)
+    for title, cls in (("text", Recipe), ("model", GPTConfig), ("training", TrainConfig)):
+        group = p.add_argument_group(title)
         for field in dataclasses.fields(cls):
-            if field.name != "vocab_size":
+            if field.name in _settings(cls):
                 group.add_argument(f"--{field.name.replace('_', '-')}", **_flag(cls, field))
     return p
+
+
+def _settings(cls: type) -> set[str]:
+    """The fields of a part of the recipe that are flags of their own."""
+    names = {field.name for field in dataclasses.fields(cls)}
+    return names - ({"model", "train", "cleaning"} if cls is Recipe else {"vocab_size"} if cls is GPTConfig else set())
 
 
 def _flag(cls: type, field: dataclasses.Field[Any]) -> dict[str, Any]:
@@ -67,10 +77,13 @@ def _flag(cls: type, field: dataclasses.Field[Any]) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> int:
     """Run the program: 0 when the run ended well, 1 when it failed or was stopped, 2 when it could not begin."""
     options = vars(parser().parse_args(argv))
-    known = {f.name for cls in (GPTConfig, TrainConfig) for f in dataclasses.fields(cls)} | {"tokenizer"}
+    known = _settings(Recipe) | _settings(GPTConfig) | _settings(TrainConfig)
     changes = {name: value for name, value in options.items() if name in known and value is not None}
     try:
-        recipe = PRESETS[options["preset"]].recipe.with_changes(changes)
+        recipe = PRESETS[options["preset"]].recipe
+        if options["config"]:
+            recipe = from_yaml(_text_of(options["config"]), recipe)
+        recipe = recipe.with_changes(changes | asdict(from_options(options, recipe.cleaning)))
         name = options["name"] or f"{Path(options['corpus']).stem} {options['preset']}"
         kind = "field" if Path(options["corpus"]).suffix.lower() in JSONL_TYPES else "column"
         corpus = read_corpus(
@@ -78,22 +91,35 @@ def main(argv: list[str] | None = None) -> int:
             keep_good_lines=options["keep_good_lines"],
             **{kind: options["column"]},
         )
-        trainer = begin(Path(options["out"]), name, corpus, recipe)
+        trainer = begin(Path(options["out"]), name, corpus, recipe, changes)
     except ValueError as error:
         print(f"python -m training: {error}", file=sys.stderr)
         return 2
     return _follow(trainer, quiet=options["quiet"])
 
 
-def begin(out: Path, name: str, corpus: Corpus, recipe: Recipe) -> Trainer:
-    """Build tokenizer and data, make the run folder, and start training. Raises ValueError with a sentence."""
-    tokenizer = build_tokenizer(recipe.tokenizer, corpus.text, recipe.vocab_size)
-    config = recipe.model_config(tokenizer.vocab_size)
-    data = prepare(corpus.text, tokenizer, config.context, recipe.train.val_fraction)
-    folder = RunFolder.create(out, name, recipe, about(corpus))
-    trainer = Trainer(folder, recipe, tokenizer, data)
+def begin(out: Path, name: str, corpus: Corpus, recipe: Recipe, chosen: Collection[str] = ()) -> Trainer:
+    """Build tokenizer and data, make the run folder, and start training. Raises ValueError with a sentence.
+
+    chosen: the settings that were given, and are not the preset's.
+    """
+    if recipe.cleaning.active:
+        corpus = clean(corpus, recipe.cleaning).corpus
+    prepared = set_up(corpus, recipe, chosen=chosen)
+    for note in prepared.notes:
+        print(note)
+    folder = RunFolder.create(out, name, prepared.recipe, about(corpus))
+    trainer = Trainer(folder, prepared)
     trainer.start()
     return trainer
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ConfigError(f"{path} cannot be read ({reason}): give --config the path of a .yaml file.") from error
 
 
 def _follow(trainer: Trainer, quiet: bool) -> int:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, get_args
+from types import UnionType
+from typing import Any, Literal, get_args, get_type_hints
 
 from model.config import ConfigError, GPTConfig
+from training.cleaning import Cleaning
 
-TokenizerKind = Literal["char", "word", "bpe", "gpt2"]
+TokenizerKind = Literal["char", "word", "words", "bpe", "gpt2"]
+Cut = Literal["blocks", "documents"]
 Schedule = Literal["cosine", "linear", "constant"]
 OptimizerKind = Literal["adamw", "muon"]
 
@@ -43,6 +46,12 @@ class TrainConfig:
     sample_every: int = _doc("Steps between two samples of what the model writes. 0 = none.", 100)
     sample_tokens: int = _doc("Length of a sample in tokens.", 160)
     sample_prompt: str = _doc("What samples begin with; empty = as the texts begin.", "")
+    sample_temperature: float = _doc("Temperature of the samples; the page decodes with it too.", 0.8)
+    sample_top_k: int = _doc("Samples draw from so many likeliest tokens; 0 = from all.", 0)
+    teacher: str = _doc("Checkpoint of a larger model with the same vocabulary to learn from (distillation).", "")
+    teacher_share: float = _doc("Share of the teacher in the loss, 0 to 1; the text itself has the rest.", 0.5)
+    teacher_temperature: float = _doc("Temperature at which teacher and student are compared.", 2.0)
+    embeddings_from: str = _doc("Checkpoint whose embedding rows are copied for the tokens that both know.", "")
     until_val_loss: float | None = _doc("Stop as soon as the validation loss is at or below this.", None)
     seed: int = _doc("Fixes the first weights, the order of the data and the samples.", 1337)
     device: str = _doc("auto, cpu, cuda or mps.", "auto")
@@ -65,6 +74,10 @@ class TrainConfig:
             ("eval_tokens", self.eval_tokens >= 2, "at least 2"),
             ("sample_every", self.sample_every >= 0, "0 (none) or more"),
             ("sample_tokens", 1 <= self.sample_tokens <= 10_000, "from 1 to 10,000"),
+            ("sample_temperature", 0 <= self.sample_temperature <= 10, "from 0 (always the likeliest) to 10"),
+            ("sample_top_k", self.sample_top_k >= 0, "0 (all) or more"),
+            ("teacher_share", 0 <= self.teacher_share <= 1, "from 0 to 1 (0.5 is usual)"),
+            ("teacher_temperature", 0 < self.teacher_temperature <= 100, "above 0 and at most 100 (2 is usual)"),
             ("seed", 0 <= self.seed < 2**63, "a whole number from 0"),
             ("threads", 0 <= self.threads <= 1024, "0 (automatic) or the number of threads"),
         )
@@ -95,20 +108,27 @@ class TrainConfig:
 class Recipe:
     """All that a run needs besides its text.
 
-    model: GPTConfig fields without vocab_size, which follows from the text; vocab_size: for the tokenizers that can
-    choose one (bpe, word).
+    model: GPTConfig fields without vocab_size, which follows from the text; vocab_size: for the tokenizer that can
+    choose one (bpe).
     """
 
-    tokenizer: TokenizerKind = "char"
-    vocab_size: int = 512
+    tokenizer: TokenizerKind = _doc("How the text is cut into tokens.", "char")
+    vocab_size: int = _doc("Entries of an own BPE.", 512)
+    cut: Cut = _doc("blocks: a window over one stream; documents: each a sequence of its own, with an end.", "blocks")
+    start_mark: bool = _doc("Documents also begin with the end-of-text token, so that beginnings are learnt.", True)
+    max_documents: int = _doc("Train on so many documents (or lines) from the beginning; 0 = all.", 0)
+    cleaning: Cleaning = field(default_factory=Cleaning)
     model: Mapping[str, Any] = field(default_factory=dict)
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        if self.tokenizer not in get_args(TokenizerKind):
-            raise ConfigError(f"tokenizer is {self.tokenizer!r}; choose one of {', '.join(get_args(TokenizerKind))}.")
+        for name, kinds in (("tokenizer", TokenizerKind), ("cut", Cut)):
+            if getattr(self, name) not in get_args(kinds):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(get_args(kinds))}.")
         if not 2 <= self.vocab_size <= 200_000:
             raise ConfigError(f"vocab_size is {self.vocab_size}; use from 2 to 200,000 (512 suits a small text).")
+        if self.max_documents < 0:
+            raise ConfigError(f"max_documents is {self.max_documents}; use 0 (all) or more.")
         self.model_config(self.vocab_size)  # refuse an impossible shape before any text is read
 
     def model_config(self, vocab_size: int) -> GPTConfig:
@@ -117,13 +137,16 @@ class Recipe:
 
     def with_changes(self, changes: Mapping[str, Any]) -> Recipe:
         """A copy with fields of any of the three parts replaced by name. Raises ConfigError for an unknown name."""
+        changes = {str(name): value for name, value in changes.items()}
         shape = {f.name for f in fields(GPTConfig)} - {"vocab_size"}
         train = {f.name for f in fields(TrainConfig)}
-        own = {"tokenizer", "vocab_size"}
-        if unknown := sorted(set(changes) - shape - train - own):
-            raise ConfigError(
-                f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(shape | train | own))}."
-            )
+        clean = {f.name for f in fields(Cleaning)}
+        own = {f.name for f in fields(Recipe)} - {"model", "train", "cleaning"}
+        if unknown := sorted(set(changes) - shape - train - own - clean):
+            known = sorted(shape | train | own | clean)
+            raise ConfigError(f"unknown setting {', '.join(unknown)}; known are {', '.join(known)}.")
+        for part, names in ((GPTConfig, shape), (TrainConfig, train), (Recipe, own), (Cleaning, clean)):
+            changes |= {k: typed(part, k, v) for k, v in changes.items() if k in names}
         model = {**self.model, **{k: v for k, v in changes.items() if k in shape}}
         if "width" in changes and "mlp_width" not in changes:
             model.pop("mlp_width", None)  # 4 x the new width, not 4 x the old one
@@ -131,27 +154,38 @@ class Recipe:
             self,
             model=model,
             train=replace(self.train, **{k: v for k, v in changes.items() if k in train}),
+            cleaning=replace(self.cleaning, **{k: v for k, v in changes.items() if k in clean}),
             **{k: v for k, v in changes.items() if k in own},
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
-            "tokenizer": self.tokenizer,
-            "vocab_size": self.vocab_size,
-            "model": dict(self.model),
-            "train": asdict(self.train),
-        }
+        return {**asdict(self), "model": dict(self.model)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """The recipe that `to_dict` wrote. Raises ConfigError."""
+        """The recipe that `to_dict` wrote, now or in an earlier version. Raises ConfigError."""
         try:
-            return cls(
-                tokenizer=values["tokenizer"],
-                vocab_size=values["vocab_size"],
-                model=values["model"],
-                train=TrainConfig(**values["train"]),
-            )
+            first = {name: values[name] for name in ("tokenizer", "vocab_size", "model")}
+            later = {name: values[name] for name in ("cut", "start_mark", "max_documents") if name in values}
+            cleaning = Cleaning(**values.get("cleaning", {}))
+            return cls(**first, **later, cleaning=cleaning, train=TrainConfig(**values["train"]))
         except (KeyError, TypeError) as error:
             raise ConfigError(f"this recipe is not complete or has an unknown field ({error}).") from error
+
+
+def typed(cls: type, name: str, value: Any) -> Any:
+    """A value as a dataclass field has it: whole numbers where it has numbers. Raises ConfigError for another kind."""
+    hint = get_type_hints(cls)[name]
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    if value is None and type(None) in kinds:
+        return None
+    kind = next(kind for kind in kinds if kind is not type(None))
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind in _KINDS and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+        raise ConfigError(f"{name} is {value!r}; give {_KINDS[kind]}.")
+    return value
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}

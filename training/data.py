@@ -1,19 +1,30 @@
-"""From a text and a tokenizer to the tensors that a training loop reads. Knows nothing of files or models."""
+"""From a text and a tokenizer to the tensors that a training loop reads. Knows nothing of files or models.
+
+Two ways to cut a corpus. Blocks: a window slides over one long stream of tokens. Documents: one sequence a document,
+closed by the end-of-text token, the shorter ones padded and the padding masked out of the loss; so the model learns
+where a document ends.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from model.tokenizer import Tokenizer
-from training.corpus import check_trainable, split_text
+from model import ConfigError, Tokenizer
+from training.config import Recipe
+from training.corpus import Corpus, CorpusError, check_trainable, split_documents, split_text
+
+MASKED = -100
+"""The target that `torch.nn.functional.cross_entropy` leaves out of the loss."""
+PAD = 0
+"""What stands in the input behind the end of a document; with causal attention no real token sees it."""
 
 
 @dataclass(frozen=True)
-class Data:
+class Blocks:
     """One long stream of token ids, cut in two. train, val: (N,) int64; token_bytes: (V,) UTF-8 bytes of each token."""
 
     train: Tensor
@@ -44,35 +55,148 @@ class Data:
             window = self.val[rows]
             yield window[:, :-1], window[:, 1:]
 
+    def sequences(self) -> tuple[list[Tensor], list[Tensor]]:
+        """(train, held out) as lists of id tensors (N,) that no context crosses: here one each, none where empty."""
+        return [self.train], [self.val] if len(self.val) else []
 
-def prepare(text: str, tokenizer: Tokenizer, context: int, val_fraction: float) -> Data:
-    """Split a text, encode both parts, and check that a model with this context can be trained on them.
+
+@dataclass(frozen=True)
+class Sequences:
+    """Documents as sequences of their own, end to end in one tensor.
+
+    train, val: (N,) int64; train_spans, val_spans: (M, 2) int64, where each example begins and ends in it, its last
+    target included (at most context + 1 tokens; a longer document gives several examples, each target in one of
+    them); train_documents, val_documents: (D, 2) int64, the whole documents; token_bytes: (V,).
+    """
+
+    train: Tensor
+    val: Tensor
+    train_spans: Tensor
+    val_spans: Tensor
+    train_documents: Tensor
+    val_documents: Tensor
+    token_bytes: Tensor
+    context: int
+
+    @classmethod
+    def of(cls, train: Sequence[list[int]], val: Sequence[list[int]], token_bytes: Tensor, context: int) -> Sequences:
+        """From the token ids of each document, marks included."""
+        train_ids, train_documents, train_spans = _lay_out(train, context)
+        val_ids, val_documents, val_spans = _lay_out(val, context)
+        return cls(
+            train_ids, val_ids, train_spans, val_spans, train_documents, val_documents, token_bytes, context
+        )  # fmt: skip
+
+    def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Random examples: inputs and targets, both (B, longest of them) on the CPU, targets MASKED behind the end."""
+        chosen = torch.randint(len(self.train_spans), (size,), generator=generator)
+        return _padded(self.train, self.train_spans[chosen])
+
+    def held_out(self, tokens: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Fixed examples spread evenly over the held-out documents, about `tokens` targets in all."""
+        if not len(self.val_spans):
+            return
+        mean = float((self.val_spans[:, 1] - self.val_spans[:, 0] - 1).double().mean())
+        wanted = max(1, min(len(self.val_spans), round(tokens / mean)))
+        chosen = torch.arange(wanted) * len(self.val_spans) // wanted
+        for rows in torch.split(chosen, batch_size):
+            yield _padded(self.val, self.val_spans[rows])
+
+    def sequences(self) -> tuple[list[Tensor], list[Tensor]]:
+        """(train, held out) as lists of id tensors (N,) that no context crosses: a document each."""
+        return (
+            [self.train[begin:end] for begin, end in self.train_documents.tolist()],
+            [self.val[begin:end] for begin, end in self.val_documents.tolist()],
+        )
+
+
+Data = Blocks | Sequences
+
+
+def _lay_out(documents: Sequence[list[int]], context: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Documents end to end: ids (N,), where each begins and ends (D, 2), where each example does (M, 2)."""
+    ids, wholes, spans = list[int](), list[tuple[int, int]](), list[tuple[int, int]]()
+    for document in documents:
+        begin, end = len(ids), len(ids) + len(document)
+        ids.extend(document)
+        wholes.append((begin, end))
+        spans.extend((at, min(at + context + 1, end)) for at in range(begin, end - 1, context))
+    pairs = (torch.tensor(pair, dtype=torch.int64).reshape(-1, 2) for pair in (wholes, spans))
+    return torch.tensor(ids, dtype=torch.int64), *pairs  # type: ignore[return-value]
+
+
+def _padded(ids: Tensor, spans: Tensor) -> tuple[Tensor, Tensor]:
+    begin, end = spans[:, :1], spans[:, 1:]
+    at = begin + torch.arange(int((end - begin).max()))  # B T+1
+    inside = at < end
+    window = ids[torch.minimum(at, end - 1)]
+    inputs = torch.where(inside[:, 1:], window[:, :-1], PAD)  # a last token is a target only
+    return inputs, torch.where(inside[:, 1:], window[:, 1:], MASKED)
+
+
+def documents_of(corpus: Corpus) -> tuple[str, ...]:
+    """The documents of a corpus: its own, else its lines that are not blank."""
+    if corpus.documents is not None:
+        return corpus.documents
+    return tuple(line for line in corpus.text.split("\n") if line.strip())
+
+
+def prepare(corpus: Corpus, tokenizer: Tokenizer, recipe: Recipe) -> Data:
+    """Split a corpus as its recipe says, encode both parts, and check that the model can be trained on them.
 
     Raises CorpusError (a ValueError) naming the shortest text or the longest context that would work.
     """
-    train_text, val_text = split_text(text, val_fraction)
+    if recipe.max_documents:
+        kept = documents_of(corpus)[: recipe.max_documents]
+        corpus = replace(corpus, text="\n".join(kept), documents=kept)
+    context = recipe.model_config(tokenizer.vocab_size).context
+    token_bytes = torch.tensor(
+        [len(tokenizer.piece(token).raw) for token in range(tokenizer.vocab_size)], dtype=torch.float64
+    )
+    if recipe.cut == "documents":
+        return _documents(corpus, tokenizer, recipe, token_bytes, context)
+    train_text, val_text = split_text(corpus.text, recipe.train.val_fraction)
     train, val = tokenizer.encode(train_text), tokenizer.encode(val_text)
     check_trainable(len(train), len(val), context)
-    lengths = [len(tokenizer.piece(token).raw) for token in range(tokenizer.vocab_size)]
-    return Data(
+    return Blocks(
         train=torch.tensor(train, dtype=torch.int64),
         val=torch.tensor(val, dtype=torch.int64),
-        token_bytes=torch.tensor(lengths, dtype=torch.float64),
+        token_bytes=token_bytes,
         context=context,
     )
 
 
-def build_tokenizer(
-    kind: str, text: str, vocab_size: int, progress: Callable[[float], None] | None = None
-) -> Tokenizer:
-    """The tokenizer of a recipe, learnt from the whole text where it learns. Raises ValueError with a sentence.
+def _documents(corpus: Corpus, tokenizer: Tokenizer, recipe: Recipe, token_bytes: Tensor, context: int) -> Sequences:
+    end = tokenizer.end_of_text
+    if end is None:
+        raise ConfigError("documents need a tokenizer with an end-of-text token: build it for documents.")
+    documents = documents_of(corpus)
+    if len(documents) < 2:
+        raise CorpusError(
+            "The text is one document, so there is no end to learn from others. "
+            "Cut it into blocks, or bring a text with a document on each line."
+        )
+    train, val = split_documents(documents, recipe.train.val_fraction)
+    head = [end] if recipe.start_mark else []
+    token_bytes = token_bytes.clone()
+    token_bytes[end] = 1.0  # it stands for the line break that parts two documents in a text
+    encoded = [[[*head, *tokenizer.encode(text), end] for text in part] for part in (train, val)]
+    return Sequences.of(encoded[0], encoded[1], token_bytes, context)
+
+
+def build_tokenizer(corpus: Corpus, recipe: Recipe, progress: Callable[[float], None] | None = None) -> Tokenizer:
+    """The tokenizer of a recipe, learnt from the whole corpus where it learns. Raises ValueError with a sentence.
 
     progress: called with rising shares of the work, 0 to 1, while a byte-pair vocabulary is learnt.
     """
-    if kind == "char":
-        return Tokenizer.char(text)
-    if kind == "word":
-        return Tokenizer.word(text)
-    if kind == "bpe":
-        return Tokenizer.bpe(text, vocab_size, progress)
-    return Tokenizer.gpt2()
+    marked = recipe.cut == "documents"
+    if recipe.tokenizer == "gpt2":
+        return Tokenizer.gpt2()
+    text = corpus.text
+    if marked:  # what joins the documents in `text` is no part of any of them
+        text = ("" if recipe.tokenizer == "char" else "\n").join(documents_of(corpus))
+    if recipe.tokenizer == "bpe":
+        return Tokenizer.bpe(text, recipe.vocab_size, progress)
+    if recipe.tokenizer == "char":
+        return Tokenizer.char(text, end_of_text=marked)
+    return Tokenizer.word(text, end_of_text=marked, spaces=recipe.tokenizer == "word")

@@ -26,23 +26,28 @@ class Event:
 
 @dataclass(frozen=True)
 class Started(Event):
-    """The first line of a run."""
+    """The first line of a run. bytes_per_token: on average, in the held-out text where there is one."""
 
     kind: ClassVar[str] = "started"
     steps: int
     parameters: int
     device: str
+    bytes_per_token: float | None = None
 
 
 @dataclass(frozen=True)
 class Stepped(Event):
-    """One update. loss is the batch's, before the update; grad_norm before clipping."""
+    """One update. loss is the batch's, before the update; grad_norm before clipping.
+
+    soft_loss: against the teacher, where there is one.
+    """
 
     kind: ClassVar[str] = "step"
     loss: float
     lr: float
     grad_norm: float
     tokens_per_s: float
+    soft_loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,25 @@ class Sampled(Event):
     kind: ClassVar[str] = "sample"
     prompt: str
     text: str
+
+
+@dataclass(frozen=True)
+class BaselinesKnown(Event):
+    """What the held-out text costs without any training: nats per token and bits per byte of counting models."""
+
+    kind: ClassVar[str] = "baselines"
+    nats: dict[str, float]
+    bits: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Copied(Event):
+    """Embedding rows were copied from another model. tokens: of which, as text; of: the size of the vocabulary."""
+
+    kind: ClassVar[str] = "copied"
+    rows: int
+    of: int
+    tokens: list[str]
 
 
 @dataclass(frozen=True)

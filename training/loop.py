@@ -14,13 +14,14 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from model import GPT, Tokenizer
 from model.decoding import generate
 from model.sampling import Settings
 from training.config import TrainConfig
-from training.data import Data
+from training.data import MASKED, Data
+from training.distill import Teacher
 from training.events import Evaluated, Event, Finished, Sampled, Started, Stepped
 from training.optim import Optimizer, make_optimizer
 from training.threads import one_thread
@@ -71,11 +72,13 @@ def train_steps(
     config: TrainConfig,
     tokenizer: Tokenizer,
     clock: Callable[[], float] = time.perf_counter,
+    teacher: Teacher | None = None,
 ) -> Iterator[Event]:
     """Train `model` in place, yielding what happens. Raises TrainingError when the loss is no longer a number.
 
-    The model must be where it is to be trained. The order: Started, an evaluation and a sample before the first step,
-    then a Stepped a step, Evaluated and Sampled where they are due, Finished.
+    The model, and the teacher where there is one, must be where the training is to happen. The order: Started, an
+    evaluation and a sample before the first step, then a Stepped a step, Evaluated and Sampled where they are due,
+    Finished.
     """
     device = model.device
     optimizer = make_optimizer(model, config)
@@ -88,17 +91,18 @@ def train_steps(
             with Chance(config.seed):  # the CPU's is seeded along with it
                 torch.manual_seed(config.seed)
     begun, best, recent = clock(), math.inf, list[float]()
-    tokens_in_step = config.batch_size * data.context
-    yield Started(0, 0.0, config.steps, model.parameter_count(), device.type)
+    yield Started(0, 0.0, config.steps, model.parameter_count(), device.type, bytes_per_token(data))
     for step in range(config.steps + 1):
         if step:
             tick = clock()
-            loss, grad_norm, lr = _update(model, data, config, optimizer, order, chance, step)
+            batch = data.batch(config.batch_size, order)
+            loss, soft_loss, grad_norm, lr = _update(model, batch, config, optimizer, chance, teacher, step)
             if not (math.isfinite(loss) and math.isfinite(grad_norm)):
                 raise TrainingError(_diverged(step, config, recent))
             recent.append(loss)
             now = clock()
-            yield Stepped(step, now - begun, loss, lr, grad_norm, tokens_in_step / max(now - tick, 1e-9))
+            tokens = int((batch[1] != MASKED).sum())
+            yield Stepped(step, now - begun, loss, lr, grad_norm, tokens / max(now - tick, 1e-9), soft_loss)
         last = step == config.steps
         if last or step % config.eval_every == 0:
             val_loss, bits = evaluate(model, data, config.eval_tokens, config.batch_size)
@@ -123,25 +127,27 @@ def train_steps(
 
 def _update(
     model: GPT,
-    data: Data,
+    batch: tuple[Tensor, Tensor],
     config: TrainConfig,
     optimizer: Optimizer,
-    order: torch.Generator,
     chance: AbstractContextManager[None],
+    teacher: Teacher | None,
     step: int,
-) -> tuple[float, float, float]:
-    """One step: loss before it, gradient norm before clipping, learning rate."""
+) -> tuple[float, float | None, float, float]:
+    """One step: loss on the text before it, loss against the teacher, gradient norm before clipping, learning rate."""
     lr = config.lr_at(step)
-    inputs, targets = (part.to(model.device, non_blocking=True) for part in data.batch(config.batch_size, order))
+    inputs, targets = (part.to(model.device, non_blocking=True) for part in batch)
     model.train()
     with chance:
         logits = model(inputs)
-    loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=MASKED)
+    soft_loss = teacher.loss(inputs, logits, targets) if teacher else None
+    whole = loss if teacher is None or soft_loss is None else torch.lerp(loss, soft_loss, teacher.share)
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    whole.backward()  # type: ignore[no-untyped-call]
     grad_norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf)
     optimizer.step(lr / config.learning_rate)
-    return loss.item(), grad_norm.item(), lr
+    return loss.item(), None if soft_loss is None else soft_loss.item(), grad_norm.item(), lr
 
 
 def evaluate(model: GPT, data: Data, tokens: int, batch_size: int) -> tuple[float | None, float | None]:
@@ -155,22 +161,30 @@ def evaluate(model: GPT, data: Data, tokens: int, batch_size: int) -> tuple[floa
     model.eval()
     with torch.no_grad():
         for inputs, targets in data.held_out(tokens, batch_size):
-            logits = model(inputs.to(model.device))
-            nats += F.cross_entropy(logits.flatten(0, 1), targets.flatten().to(model.device), reduction="sum").item()
-            count += targets.numel()
-            size += data.token_bytes[targets].sum().item()
+            logits, wanted = model(inputs.to(model.device)), targets.flatten().to(model.device)
+            nats += F.cross_entropy(logits.flatten(0, 1), wanted, ignore_index=MASKED, reduction="sum").item()
+            real = targets[targets != MASKED]
+            count += real.numel()
+            size += data.token_bytes[real].sum().item()
     model.train(was_training)
     if not count:
         return None, None
     return nats / count, nats / math.log(2) / size if size else None
 
 
+def bytes_per_token(data: Data) -> float | None:
+    """UTF-8 bytes of a token on average, in the held-out text where there is one: what parts nats a token from bits
+    per byte. None for a text without bytes."""
+    ids = data.val if len(data.val) else data.train
+    return float(data.token_bytes[ids].mean()) or None
+
+
 def sample(model: GPT, tokenizer: Tokenizer, config: TrainConfig, tokens: int) -> str:
-    """What the model writes after the sample prompt, `tokens` long, at temperature 0.8, by the run's seed."""
+    """What the model writes after the sample prompt, `tokens` long, with the run's sampling settings and seed."""
     ids = tokenizer.encode_known(config.sample_prompt).ids or [tokenizer.opening]
     was_training = model.training
     model.eval()
-    settings = Settings(temperature=0.8, seed=config.seed)
+    settings = Settings(temperature=config.sample_temperature, top_k=config.sample_top_k, seed=config.seed)
     with one_thread():
         written = list(generate(model, ids, tokens, settings, tokenizer.end_of_text))
     model.train(was_training)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from training.cleaning import Cleaning
 from training.config import Recipe, TrainConfig
 
 _PLAIN = {"qkv_bias": False, "out_bias": False, "mlp_bias": False, "norm_bias": False}
@@ -18,6 +19,8 @@ class Preset:
     title: str
     sentence: str
     recipe: Recipe
+    example: str | None = None
+    """The shipped text that was written for it (explorer/corpora.py), where there is one."""
 
 
 _ALL = (
@@ -46,14 +49,14 @@ _ALL = (
         "One song, word by word",
         "The smallest GPT that works: a few lines of text, whole words, learnt by heart in seconds.",
         Recipe(
-            tokenizer="word",
-            vocab_size=2000,
+            tokenizer="words",
             model={"layers": 2, "heads": 2, "width": 32, "context": 6, **_VANILLA},
             train=TrainConfig(
                 steps=1500, batch_size=16, learning_rate=1e-3, warmup_steps=0, schedule="constant", weight_decay=0.01,
                 beta2=0.999, val_fraction=0.0, eval_every=300, sample_every=300, sample_tokens=60,
             ),
         ),
+        "song",
     ),
     Preset(
         "lyrics",
@@ -64,6 +67,7 @@ _ALL = (
             model={"layers": 6, "heads": 6, "width": 252, "context": 128, "dropout": 0.2, **_VANILLA},
             train=TrainConfig(steps=5000, batch_size=32, learning_rate=3e-4, warmup_steps=100, eval_every=250),
         ),
+        "lyrics",
     ),
     Preset(
         "shakespeare",
@@ -78,13 +82,26 @@ _ALL = (
     ),
     Preset(
         "tweets",
-        "Short posts",
-        "GPT-2's own 50,257 tokens over short texts; most of its parameters are the vocabulary.",
+        "Short posts, by heart",
+        "One sequence a post, closed by its end: the model learns whole posts by heart, and where they stop.",
         Recipe(
-            tokenizer="gpt2",
-            model={"layers": 4, "heads": 4, "width": 256, "context": 16},
-            train=TrainConfig(steps=3000, batch_size=32, learning_rate=3e-4, warmup_steps=100, eval_every=250),
+            tokenizer="bpe",
+            vocab_size=8045,
+            cut="documents",
+            start_mark=False,
+            cleaning=Cleaning(
+                lower=True, urls=True, punctuation=True, digits=True, other_letters=True, whitespace=True,
+                min_characters=5,
+            ),
+            max_documents=400,
+            model={"layers": 4, "heads": 4, "width": 128, "context": 64, "positions": "rotary", **_PLAIN},
+            train=TrainConfig(
+                steps=800, batch_size=32, optimizer="muon", learning_rate=3e-3, muon_learning_rate=0.02,
+                warmup_steps=20, schedule="linear", final_lr_share=0.0, weight_decay=0.0, val_fraction=0.0,
+                eval_every=200, sample_every=200, sample_tokens=60, sample_temperature=0.3, sample_top_k=20,
+            ),
         ),
+        "posts",
     ),
 )  # fmt: skip
 

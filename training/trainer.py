@@ -11,16 +11,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from model import GPT, GPTConfig, Tokenizer, save_checkpoint
-from training.config import Recipe
-from training.data import Data
+from model import GPT, GPTConfig, save_checkpoint
+from training.artifacts import append_sample, draw_loss, write_recipe
+from training.baselines import Baselines, measure
+from training.distill import copy_embeddings
 from training.events import (
+    BaselinesKnown,
+    Copied,
     Evaluated,
     Event,
     EventLog,
@@ -28,11 +32,13 @@ from training.events import (
     Finished,
     Paused,
     Resumed,
+    Sampled,
     Stepped,
     Threads,
 )
 from training.loop import Chance, pick_device, train_steps
 from training.runs import RunFolder
+from training.setup import Prepared
 from training.threads import ThreadCount
 
 _log = logging.getLogger(__name__)
@@ -77,9 +83,10 @@ class Trainer:
     any time.
     """
 
-    def __init__(self, folder: RunFolder, recipe: Recipe, tokenizer: Tokenizer, data: Data) -> None:
-        self.folder, self.recipe, self.tokenizer, self.data = folder, recipe, tokenizer, data
-        self.config: GPTConfig = recipe.model_config(tokenizer.vocab_size)
+    def __init__(self, folder: RunFolder, prepared: Prepared) -> None:
+        self.folder, self.prepared = folder, prepared
+        self.recipe, self.tokenizer = prepared.recipe, prepared.tokenizer
+        self.config: GPTConfig = self.recipe.model_config(self.tokenizer.vocab_size)
         self.log = EventLog()
         self.state = "queued"
         self.snapshot: Snapshot | None = None
@@ -92,18 +99,31 @@ class Trainer:
         self._thread = threading.Thread(target=self._run, name=f"train {folder.id}", daemon=True)
         self._last: Event | None = None
         self._loss: float | None = None
+        self._counting: Future[Baselines] | None = None
+        self._counted = False
         self._when_over: list[Callable[[], None]] = []
+        self._when_still: list[Callable[[], None]] = []
 
     def start(self) -> None:
         """Begin training in the background; a run that began before, or was stopped in the queue, stays as it is."""
         with self._steering:
             if self.state == "queued":
                 self.state = "running"
+                self.folder.hold()
                 self._thread.start()
 
     def when_over(self, call: Callable[[], None]) -> None:
         """Have `call()` called once the run has ended, from its thread or the one that stopped it in the queue."""
         self._when_over.append(call)
+
+    def when_still(self, call: Callable[[], None]) -> None:
+        """Have `call()` called from its thread each time the run stands still in a pause."""
+        self._when_still.append(call)
+
+    @property
+    def still(self) -> bool:
+        """Whether it stands still in a pause, and nobody has woken it."""
+        return self.state == "paused" and not self._go.is_set()
 
     def pause(self) -> None:
         """Stand still after the current step."""
@@ -169,26 +189,51 @@ class Trainer:
     def _train(self, watch: Stopwatch) -> None:
         threads = ThreadCount(self.recipe.train.threads)
         self.tokenizer.save(self.folder.path / "tokenizer.json")
+        write_recipe(self.folder.path / "config.yaml", self.recipe, self.folder.info().name)
         device = pick_device(self.recipe.train.device)
         with Chance(self.recipe.train.seed):
             model = GPT(self.config)
+        self._copy_embeddings(model)
         model.to(device)
+        teacher = self.prepared.teacher
+        if teacher is not None:
+            teacher.model.to(device)
         torch.set_num_threads(threads.current)
         due = time.monotonic() + _THREADS_FIRST_S
-        for event in train_steps(model, self.data, self.recipe.train, self.tokenizer, clock=watch):
-            self._keep(event, model)
-            if isinstance(event, Finished):
-                return
-            if time.monotonic() > due:
-                due = time.monotonic() + _THREADS_EVERY_S
-                self._follow_cores(threads, event)
-            if not self._go.is_set():
-                self._stand_still(watch, event, model)
-            if self._stop.is_set():
-                self._publish(model, event.step, None)
-                self._save(model, "last", event)
-                self._finish(Finished(event.step, event.wall_s, "stopped"))
-                return
+        data, config = self.prepared.data, self.recipe.train
+        with ThreadPoolExecutor(1, "baselines") as aside:
+            for event in train_steps(model, data, config, self.tokenizer, clock=watch, teacher=teacher):
+                self._take_baselines(event, aside)
+                self._keep(event, model)
+                if isinstance(event, Finished):
+                    return
+                if time.monotonic() > due:
+                    due = time.monotonic() + _THREADS_EVERY_S
+                    self._follow_cores(threads, event)
+                if not self._go.is_set():
+                    self._stand_still(watch, event, model)
+                if self._stop.is_set():
+                    self._publish(model, event.step, None)
+                    self._save(model, "last", event)
+                    self._finish(Finished(event.step, event.wall_s, "stopped"))
+                    return
+
+    def _take_baselines(self, event: Event, aside: ThreadPoolExecutor) -> None:
+        """Begin to count after the first step, which should not wait for it; record the result as soon as it is there,
+        or before the run ends."""
+        data = self.prepared.data
+        if self._counting is None and isinstance(event, Stepped) and len(data.val):
+            vocab_size, token_bytes = self.tokenizer.vocab_size, data.token_bytes.numpy()
+            train, val = ([part.numpy() for part in parts] for parts in data.sequences())
+            self._counting = aside.submit(measure, train, val, vocab_size, token_bytes)
+        elif self._counting and not self._counted and (self._counting.done() or isinstance(event, Finished)):
+            self._counted = True
+            try:
+                found = self._counting.result()
+            except Exception:  # a run is worth more than the lines that it is compared with
+                _log.exception("the baselines of %s could not be counted", self.folder.id)
+            else:
+                self._record(BaselinesKnown(event.step, event.wall_s, found.values, found.bits_per_byte))
 
     def _keep(self, event: Event, model: GPT) -> None:
         if isinstance(event, Stepped):
@@ -220,6 +265,8 @@ class Trainer:
             self._publish(model, event.step, None)
             self.state = "paused"
         self._record(Paused(event.step, event.wall_s))
+        for call in self._when_still:
+            call()
         self._go.wait()
         watch.release()
         if not self._stop.is_set():
@@ -246,12 +293,30 @@ class Trainer:
         info = self.folder.info()
         return {"name": info.name, "run": info.id, "corpus": info.corpus, "step": step, **known}
 
+    def _copy_embeddings(self, model: GPT) -> None:
+        donor = self.prepared.donor
+        if donor is not None:
+            ids = copy_embeddings(model, self.tokenizer, donor)
+            tokens = [self.tokenizer.piece(number).text for number in ids]
+            self._record(Copied(0, 0.0, len(ids), self.tokenizer.vocab_size, tokens))
+
     def _finish(self, event: Finished) -> None:
+        self._draw_loss()
         self._record(event)  # first: whoever sees the run over finds its last event in the log
         self.state = "stopped" if event.reason == "stopped" else "finished"
 
+    def _draw_loss(self) -> None:
+        events, _ = self.log.since(0)
+        if any(isinstance(event, Stepped) for event in events):
+            try:
+                draw_loss(self.folder.path / "loss.png", events, self.folder.info().name)
+            except Exception:  # a picture is not worth a run
+                _log.exception("the loss of %s could not be drawn", self.folder.id)
+
     def _record(self, event: Event) -> None:
         self.folder.append(event)
+        if isinstance(event, Sampled):
+            append_sample(self.folder.path / "samples.txt", event)
         self._last = event
         self.log.append(event)
 

@@ -11,6 +11,7 @@ import pytest
 from model import Tokenizer
 from tests.training.tiny import CHAR, PATIENCE, TEXT, Make, tiny_data, tiny_recipe
 from training.runs import RunFolder
+from training.setup import Prepared
 from training.trainer import Trainer
 
 
@@ -23,7 +24,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
         recipe = tiny_recipe(**changes)
         folder = RunFolder.create(tmp_path / f"run{len(made)}", "a run", recipe, {"name": "tiny"})
         data = tiny_data(text, tokenizer, recipe.model["context"], recipe.train.val_fraction)
-        made.append(Trainer(folder, recipe, tokenizer, data))
+        made.append(Trainer(folder, Prepared(recipe, tokenizer, data)))
         return made[-1]
 
     yield new

@@ -48,6 +48,7 @@ def train(corpus: Path, out: Path, *more: str) -> int:
 
 FIELDS = [(cls, field) for cls in (GPTConfig, TrainConfig) for field in dataclasses.fields(cls)]
 FLAGGED = [(cls, field) for cls, field in FIELDS if field.name != "vocab_size"]
+FLAGGED += [(Recipe, field) for field in dataclasses.fields(Recipe) if field.name in cli._settings(Recipe)]
 
 
 def test_the_help_has_a_flag_and_a_sentence_for_every_field(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,10 +64,15 @@ def test_the_help_has_a_flag_and_a_sentence_for_every_field(capsys: pytest.Captu
         assert f"{preset.name} ({preset.title})" in shown
 
 
+def part(recipe: Recipe, cls: type) -> Any:
+    """The part of a recipe that is of this class."""
+    return {GPTConfig: recipe.model_config(64), TrainConfig: recipe.train, Recipe: recipe}[cls]
+
+
 def another(cls: type, field: dataclasses.Field[Any]) -> tuple[list[str], Any]:
     """A flag with a value that is not the field's in the default recipe, and what it should become."""
     recipe = PRESETS[DEFAULT].recipe
-    now = getattr(recipe.model_config(64) if cls is GPTConfig else recipe.train, field.name)
+    now = getattr(part(recipe, cls), field.name)
     flag = f"--{field.name.replace('_', '-')}"
     kind = typing.get_type_hints(cls)[field.name]
     if kind is bool:
@@ -79,6 +85,8 @@ def another(cls: type, field: dataclasses.Field[Any]) -> tuple[list[str], Any]:
         value: Any = next(choice for choice in typing.get_args(kind) if choice != now)
     elif field.name in special:
         value = special[field.name]
+    elif kind is str:
+        value = f"{now}elsewhere"
     else:
         value = (now or 0) + (0.125 if kind is float else 8)
     assert value != now
@@ -91,7 +99,7 @@ def test_every_flag_reaches_its_field(
 ) -> None:
     caught: list[Recipe] = []
 
-    def begin(out: Path, name: str, text: Any, recipe: Recipe) -> None:
+    def begin(out: Path, name: str, text: Any, recipe: Recipe, chosen: Any) -> None:
         caught.append(recipe)
         raise ValueError("that is all")
 
@@ -101,12 +109,12 @@ def test_every_flag_reaches_its_field(
         arguments.append("--no-tied-head")
     assert cli.main([str(corpus), "--out", str(tmp_path / "run"), *arguments]) == 2
     [recipe] = caught
-    part = recipe.model_config(64) if cls is GPTConfig else recipe.train
-    assert getattr(part, field.name) == value
-    assert type(getattr(part, field.name)) is type(value)
+    after, before = part(recipe, cls), part(PRESETS[DEFAULT].recipe, cls)
+    found = getattr(after, field.name)
+    assert found == value
+    assert type(found) is type(value)
     rest = [other for other_cls, other in FLAGGED if other_cls is cls and other.name not in (field.name, "tied_head")]
-    before = PRESETS[DEFAULT].recipe.model_config(64) if cls is GPTConfig else PRESETS[DEFAULT].recipe.train
-    changed = {other.name for other in rest if getattr(part, other.name) != getattr(before, other.name)}
+    changed = {other.name for other in rest if getattr(after, other.name) != getattr(before, other.name)}
     assert changed <= ({"mlp_width"} if field.name == "width" else set())
 
 
@@ -129,7 +137,7 @@ def test_a_run_at_the_console(corpus: Path, tmp_path: Path, capsys: pytest.Captu
     assert found - weights == {
         "config.json", "tokenizer.json", "metrics.jsonl", "checkpoints", "checkpoints/best", "checkpoints/last",
         "checkpoints/best/checkpoint.json", "checkpoints/best/tokenizer.json", "checkpoints/last/checkpoint.json",
-        "checkpoints/last/tokenizer.json", "snapshots",
+        "checkpoints/last/tokenizer.json", "snapshots", "config.yaml", "samples.txt", "loss.png",
     }  # fmt: skip
     info = RunFolder(out).info()
     assert info.name == "cats & dogs fast"

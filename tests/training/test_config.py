@@ -14,7 +14,7 @@ import torch
 
 from model import GPT, GPTConfig, gpt2_vocabulary
 from model.config import ConfigError
-from tests.training.tiny import TEXT, tiny_recipe
+from tests.training.tiny import tiny_corpus, tiny_recipe
 from training.config import Recipe, TrainConfig
 from training.data import build_tokenizer, prepare
 from training.events import Finished, Stepped
@@ -37,6 +37,10 @@ RULES: list[tuple[str, list[float], list[float], str]] = [  # field, refused, th
     ("eval_tokens", [1, 0], [2], "at least 2"),
     ("sample_every", [-1], [0], "0 (none) or more"),
     ("sample_tokens", [0, 10_001], [1, 10_000], "from 1 to 10,000"),
+    ("sample_temperature", [-0.1, 11], [0, 0.8, 10], "from 0 (always the likeliest) to 10"),
+    ("sample_top_k", [-1], [0, 50], "0 (all) or more"),
+    ("teacher_share", [-0.1, 1.1], [0, 0.5, 1], "from 0 to 1 (0.5 is usual)"),
+    ("teacher_temperature", [0, -1, 101], [0.1, 2, 100], "above 0 and at most 100 (2 is usual)"),
     ("seed", [-1, 2**63], [0, 2**63 - 1], "a whole number from 0"),
     ("threads", [-1, 1025], [0, 1024], "0 (automatic) or the number of threads"),
 ]
@@ -168,7 +172,8 @@ def test_unknown_and_impossible_changes_are_refused() -> None:
         tiny_recipe(width=16, zeal=1, ardour=2)
     sentence = str(raised.value)
     assert sentence.startswith("unknown setting ardour, zeal; known are activation, batch_size, ")
-    known = {field.name for cls in (GPTConfig, TrainConfig) for field in fields(cls)} | {"tokenizer"}
+    known = {field.name for cls in (GPTConfig, TrainConfig) for field in fields(cls)}
+    known |= {"tokenizer", "cut", "start_mark"}
     assert set(re.findall(r"\w+", sentence.partition("known are ")[2])) == known
     with pytest.raises(ConfigError, match="steps is 0; use at least 1"):
         tiny_recipe(steps=0)
@@ -178,7 +183,8 @@ def test_unknown_and_impossible_changes_are_refused() -> None:
 
 def test_a_recipe_survives_json() -> None:
     changed = tiny_recipe(
-        tokenizer="word", dropout=0.25, norm="post", mlp_width=24, until_val_loss=1.25, schedule="linear",
+        tokenizer="word", cut="documents", start_mark=False,
+        dropout=0.25, norm="post", mlp_width=24, until_val_loss=1.25, schedule="linear",
         sample_prompt="é\n“", seed=2**62, qkv_bias=False,
     )  # fmt: skip
     for recipe in (Recipe(), changed, *(preset.recipe for preset in PRESETS.values())):
@@ -191,7 +197,10 @@ def test_a_recipe_survives_json() -> None:
 def test_a_damaged_recipe_is_refused_with_a_sentence() -> None:
     whole = tiny_recipe().to_dict()
     damaged: list[dict[str, Any]] = [
-        *({k: v for k, v in whole.items() if k != missing} for missing in whole),
+        *(
+            {k: v for k, v in whole.items() if k != missing}
+            for missing in ("tokenizer", "vocab_size", "model", "train")
+        ),
         {**whole, "train": {**whole["train"], "zeal": 1}},
         {**whole, "train": None},
         {**whole, "train": {**whole["train"], "steps": "many"}},
@@ -247,14 +256,14 @@ def test_every_preset_trains(name: str) -> None:
     if recipe.tokenizer == "bpe":
         shorter["vocab_size"] = 270  # the text has too few different words for more
     recipe = recipe.with_changes(shorter | {"device": "cpu", "threads": 1})
-    tokenizer = build_tokenizer(recipe.tokenizer, TEXT, recipe.vocab_size)
+    tokenizer = build_tokenizer(tiny_corpus(), recipe)
     assert tokenizer.kind == recipe.tokenizer
     config = recipe.model_config(tokenizer.vocab_size)
     torch.manual_seed(1)
     model = GPT(config)
     assert model.parameter_count() == config.parameters()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    data = prepare(TEXT, tokenizer, config.context, recipe.train.val_fraction)
+    data = prepare(tiny_corpus(), tokenizer, recipe)
     events = list(train_steps(model, data, recipe.train, tokenizer))
     steps = [event for event in events if isinstance(event, Stepped)]
     assert [event.step for event in steps] == [1, 2]

@@ -9,16 +9,21 @@ import torch
 
 from model import Tokenizer
 from model.tokenizer import UnknownText
-from tests.training.tiny import CHAR, TEXT, tiny_data
+from tests.training.tiny import CHAR, TEXT, tiny_corpus, tiny_data
+from training.config import Recipe
 from training.corpus import CorpusError
-from training.data import Data, build_tokenizer, prepare
+from training.data import Blocks, build_tokenizer
 
 MULTIBYTE = "Grüße, 日本語! 👍🏽 naïve café – “so”…\n" * 30
 
 
-def counting(train: int, val: int, context: int) -> Data:
+def counting(train: int, val: int, context: int) -> Blocks:
     """Streams whose ids are their positions, so that a window shows where it was cut."""
-    return Data(torch.arange(train), torch.arange(val), torch.ones(max(train, val)), context)
+    return Blocks(torch.arange(train), torch.arange(val), torch.ones(max(train, val)), context)
+
+
+def built(kind: str, text: str, vocab_size: int) -> Tokenizer:
+    return build_tokenizer(tiny_corpus(text), Recipe(tokenizer=kind, vocab_size=vocab_size))  # type: ignore[arg-type]
 
 
 def test_the_text_is_encoded_whole_and_in_order() -> None:
@@ -33,7 +38,7 @@ def test_the_text_is_encoded_whole_and_in_order() -> None:
 
 @pytest.mark.parametrize("kind", ["char", "word", "bpe"])
 def test_the_bytes_of_tokens_add_up_to_the_text(kind: str) -> None:
-    data = prepare(MULTIBYTE, build_tokenizer(kind, MULTIBYTE, 280), 4, 0.2)
+    data = tiny_data(MULTIBYTE, built(kind, MULTIBYTE, 280), 4, 0.2)
     streams = torch.cat([data.train, data.val])
     assert data.token_bytes[streams].sum().item() == len(MULTIBYTE.encode())
     assert len(MULTIBYTE.encode()) > len(MULTIBYTE) + 300  # many characters have several bytes
@@ -41,29 +46,29 @@ def test_the_bytes_of_tokens_add_up_to_the_text(kind: str) -> None:
 
 def test_bytes_of_characters() -> None:
     tokenizer = Tokenizer.char("aé日👍\n")
-    data = prepare("aé日👍\n" * 3, tokenizer, 2, 0.0)
+    data = tiny_data("aé日👍\n" * 3, tokenizer, 2, 0.0)
     sizes = {tokenizer.decode([i]): size for i, size in enumerate(data.token_bytes.tolist())}
     assert sizes == {"\n": 1, "a": 1, "é": 2, "日": 3, "👍": 4}
 
 
 def test_what_cannot_be_prepared_is_refused_with_a_sentence() -> None:
     with pytest.raises(CorpusError, match="The text is too short for a context of 8: it gives 9 tokens to train on"):
-        prepare(TEXT[:10], CHAR, 8, 0.1)
+        tiny_data(TEXT[:10], CHAR, 8, 0.1)
     with pytest.raises(CorpusError, match="too short for a context of 2,000"):
-        prepare(TEXT, CHAR, 2000, 0.1)
+        tiny_data(TEXT, CHAR, 2000, 0.1)
     with pytest.raises(UnknownText, match="Q"):
-        prepare(TEXT + "Q", CHAR, 8, 0.1)
+        tiny_data(TEXT + "Q", CHAR, 8, 0.1)
 
 
 def test_kinds_of_tokenizers() -> None:
-    assert build_tokenizer("char", "abca", 999).vocab_size == 3
-    assert build_tokenizer("word", "to be or to be", 999).vocab_size == 4  # to, be, or, and the space
-    bpe = build_tokenizer("bpe", TEXT, 262)
+    assert built("char", "abca", 999).vocab_size == 3
+    assert built("word", "to be or to be", 999).vocab_size == 4  # to, be, or, and the space
+    bpe = built("bpe", TEXT, 262)
     assert (bpe.kind, bpe.vocab_size) == ("bpe", 262)
     with pytest.raises(ValueError, match=r"at most 258 tokens.*Choose 258 or fewer"):
-        build_tokenizer("bpe", "ab", 5000)
+        built("bpe", "ab", 5000)
     with pytest.raises(ValueError, match="at least 257"):
-        build_tokenizer("bpe", TEXT, 100)
+        built("bpe", TEXT, 100)
 
 
 # -- batches ----------------------------------------------------------------------------------------------------------

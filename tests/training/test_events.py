@@ -13,19 +13,36 @@ from typing import Any
 import pytest
 
 from tests.training.tiny import PATIENCE, tiny_recipe
-from training.events import Evaluated, Event, EventLog, Failed, Finished, Paused, Resumed, Sampled, Started, Stepped
+from training.events import (
+    BaselinesKnown,
+    Copied,
+    Evaluated,
+    Event,
+    EventLog,
+    Failed,
+    Finished,
+    Paused,
+    Resumed,
+    Sampled,
+    Started,
+    Stepped,
+)
 from training.events import Threads as ThreadsEvent
 from training.runs import RunFolder
 
 HOSTILE = 'é 👍🏽 \u202eRTL\u202c "quoted" \\ \n\r\n\x85\u2028\u2029\x00\x0b\ufffd </script>'
 OF_EVERY_KIND: list[Event] = [
+    Started(0, 0.0, 1000, 28_527, "cpu", 1.25),
     Started(0, 0.0, 1000, 28_527, "cpu"),
+    BaselinesKnown(0, 0.5, {"uniform": 4.2, "back-off": 1.9}, {"uniform": 6.1, "back-off": 2.7}),
+    Copied(0, 0.0, 2, 65, ["a", HOSTILE]),
     Evaluated(0, 0.1, None, 4.25, 6.125, True),
     Evaluated(7, 0.1 + 0.2, 1 / 3, None, None, False),
     Evaluated(8, 1e-9, 1e300, 5e-324, 0.0, True),
     Sampled(9, 1.0, HOSTILE, HOSTILE * 3),
     Sampled(9, 1.0, "", ""),
     Stepped(10, 2.0, 2.718281828459045, 1e-3, 0.1, 17_000.5),
+    Stepped(10, 2.0, 2.718281828459045, 1e-3, 0.1, 17_000.5, 1.5),
     ThreadsEvent(11, 3.0, 2),
     Paused(12, 4.0),
     Resumed(12, 4.0),

@@ -16,7 +16,7 @@ from model import GPT, Tokenizer
 from model.gpt import KVCache
 from tests.training.tiny import CHAR, tiny_config, tiny_data, tiny_model
 from training.config import TrainConfig
-from training.data import Data
+from training.data import Blocks, Data
 from training.events import Evaluated, Event, Finished, Sampled, Started, Stepped
 from training.loop import TrainingError, evaluate, pick_device, train_steps
 from training.optim import make_adamw
@@ -53,7 +53,7 @@ def test_what_happens_in_which_order() -> None:
         "started 0, eval 0, sample 0, step 1, step 2, eval 2, step 3, sample 3, step 4, eval 4, step 5, eval 5, "
         "sample 5, finished 5"
     ).split(", ")
-    assert events[0] == Started(0, 0.0, 5, tiny_model().parameter_count(), "cpu")
+    assert events[0] == Started(0, 0.0, 5, tiny_model().parameter_count(), "cpu", 1.0)
     assert isinstance(events[-1], Finished)
     assert events[-1].reason == "done"
     times = [event.wall_s for event in events]
@@ -91,7 +91,7 @@ def test_dropout_is_on_in_training_and_off_in_measuring() -> None:
 
 def test_dropout_follows_the_seed_and_is_new_at_every_step() -> None:
     """A text of one stretch and hardly a learning rate: nothing but dropout can make two losses differ."""
-    one = Data(torch.arange(9), torch.arange(0), torch.ones(CHAR.vocab_size), context=8)
+    one = Blocks(torch.arange(9), torch.arange(0), torch.ones(CHAR.vocab_size), context=8)
 
     def course(seed: int, dropout: float) -> list[float]:
         model = tiny_model(dropout=dropout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from itertools import pairwise
@@ -16,7 +17,8 @@ import torch
 from model import GPT, Tokenizer, open_checkpoint
 from tests.training.tiny import CHAR, LONG, PATIENCE, TEXT, Make, finish, until
 from training import trainer as trainer_module
-from training.events import Evaluated, Event, Finished, Paused, Resumed, Stepped, Threads
+from training.baselines import measure
+from training.events import BaselinesKnown, Evaluated, Event, Finished, Paused, Resumed, Stepped, Threads
 from training.loop import evaluate, train_steps
 from training.threads import ThreadCount
 from training.trainer import Stopwatch, Trainer
@@ -42,13 +44,17 @@ def test_a_run_from_start_to_end(make: Make) -> None:
     events = finish(trainer)
     assert (trainer.state, trainer.over) == ("finished", True)
     assert ended == [f"train {trainer.folder.id}", "finished"]
-    recipe, data = trainer.recipe, trainer.data
+    recipe, data = trainer.recipe, trainer.prepared.data
     torch.manual_seed(recipe.train.seed)
     model = GPT(recipe.model_config(CHAR.vocab_size))
     plain = list(train_steps(model, data, recipe.train, CHAR, clock=lambda: 0.0))
-    assert [(e.kind, e.step, getattr(e, "loss", None)) for e in events] == [
+    assert [(e.kind, e.step, getattr(e, "loss", None)) for e in events if not isinstance(e, BaselinesKnown)] == [
         (e.kind, e.step, getattr(e, "loss", None)) for e in plain
     ]
+    [counted] = [event for event in events if isinstance(event, BaselinesKnown)]
+    expected = measure([data.train.numpy()], [data.val.numpy()], CHAR.vocab_size, data.token_bytes.numpy())
+    assert (counted.nats, counted.bits) == (expected.values, expected.bits_per_byte)
+    assert counted.nats["uniform"] == pytest.approx(math.log(CHAR.vocab_size))
     assert trainer.snapshot is not None
     assert trainer.snapshot.step == 6
     assert same(trainer.snapshot.state, model.state_dict())
@@ -102,10 +108,11 @@ def test_the_file_of_events_is_the_log(make: Make) -> None:
     assert len(lines) == cursor == len(log)
     always = {"event", "step", "wall_s"}
     keys = {
-        "started": {"steps", "parameters", "device"},
+        "started": {"steps", "parameters", "device", "bytes_per_token"},
         "step": {"loss", "lr", "grad_norm", "tokens_per_s"},
         "eval": {"loss", "val_loss", "bits_per_byte", "best"},
         "sample": {"prompt", "text"},
+        "baselines": {"nats", "bits"},
         "paused": set(),
         "resumed": set(),
         "finished": {"reason"},
@@ -310,7 +317,7 @@ def test_the_best_checkpoint_has_the_lowest_validation_loss(make: Make) -> None:
     assert (last.meta["step"], last.meta["val_loss"]) == (100, curve[100])
     config = trainer.recipe.train
     for checkpoint in (best, last):
-        again, _ = evaluate(checkpoint.model, trainer.data, config.eval_tokens, config.batch_size)
+        again, _ = evaluate(checkpoint.model, trainer.prepared.data, config.eval_tokens, config.batch_size)
         assert again == pytest.approx(checkpoint.meta["val_loss"], rel=1e-6)
         assert checkpoint.tokenizer == CHAR
         assert checkpoint.config == trainer.config
@@ -347,7 +354,7 @@ def test_readers_follow_a_run_each_at_its_own_pace(make: Make) -> None:
     events = finish(trainer)
     for reader in readers:
         reader.join(PATIENCE)
-    assert len(events) == 300 + 4 + 2
+    assert len(events) == 300 + 4 + 2 + 1
     assert all(mine == events for mine in read)
     assert all(a.step <= b.step and a.wall_s <= b.wall_s for a, b in pairwise(events))
 

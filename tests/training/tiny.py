@@ -9,7 +9,8 @@ import torch
 
 from model import GPT, GPTConfig, Tokenizer
 from training.config import Recipe, TrainConfig
-from training.data import Data, prepare
+from training.corpus import Corpus
+from training.data import Blocks, prepare
 from training.events import Event
 from training.trainer import Trainer
 
@@ -45,8 +46,14 @@ def tiny_model(seed: int = 0, vocab_size: int = CHAR.vocab_size, **shape: Any) -
     return GPT(GPTConfig(vocab_size=vocab_size, **{**SHAPE, **shape}))
 
 
-def tiny_data(text: str = TEXT, tokenizer: Tokenizer = CHAR, context: int = 8, val_fraction: float = 0.1) -> Data:
-    return prepare(text, tokenizer, context, val_fraction)
+def tiny_corpus(text: str = TEXT, documents: tuple[str, ...] | None = None) -> Corpus:
+    return Corpus("tiny", text, "paste", "UTF-8", documents=documents)
+
+
+def tiny_data(text: str = TEXT, tokenizer: Tokenizer = CHAR, context: int = 8, val_fraction: float = 0.1) -> Blocks:
+    data = prepare(tiny_corpus(text), tokenizer, tiny_recipe(context=context, val_fraction=val_fraction))
+    assert isinstance(data, Blocks)
+    return data
 
 
 def until(trainer: Trainer, kind: type[Event], after: int = 0) -> int:

@@ -1,0 +1,116 @@
+"""A run's settings as YAML, its loss as a picture, its samples as a text."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from model import ConfigError, GPTConfig
+from tests.training.tiny import tiny_recipe
+from training.artifacts import append_sample, draw_loss, from_yaml, smooth, to_yaml, write_recipe
+from training.config import Recipe, TrainConfig
+from training.events import Evaluated, Event, Sampled, Stepped
+from training.presets import PRESETS
+
+HOSTILE = 'é "quoted" \\ # no comment\n- [x]: {y}\t\u2028 👍🏽 ${alert(1)}'
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_a_recipe_comes_back_from_its_yaml(name: str) -> None:
+    recipe = PRESETS[name].recipe
+    again = from_yaml(to_yaml(recipe))
+    assert again.train == recipe.train
+    assert again.model_config(99) == recipe.model_config(99)
+    assert (again.tokenizer, again.cut, again.start_mark) == (recipe.tokenizer, recipe.cut, recipe.start_mark)
+    assert to_yaml(again) == to_yaml(recipe)
+
+
+def test_every_setting_stands_in_it_with_its_sentence() -> None:
+    text = to_yaml(tiny_recipe(), "A heading\nof two lines.")
+    assert text.startswith("# A heading of two lines.\n")
+    values = yaml.safe_load(text)
+    assert set(values["train"]) == {field.name for field in fields(TrainConfig)}
+    assert set(values["model"]) == {field.name for field in fields(GPTConfig)} - {"vocab_size"}
+    assert set(values) == {field.name for field in fields(Recipe)}
+    for cls in (TrainConfig, GPTConfig):
+        for field in fields(cls):
+            assert field.name == "vocab_size" or f"# {field.metadata['help']}" in text
+
+
+def test_hostile_strings_survive() -> None:
+    recipe = tiny_recipe(sample_prompt=HOSTILE, teacher="C:\\models\\a #1: b")
+    again = from_yaml(to_yaml(recipe, HOSTILE))
+    assert again.train == recipe.train
+
+
+def test_part_of_a_config_changes_that_part() -> None:
+    base = tiny_recipe()
+    assert from_yaml("train:\n  steps: 9\n", base) == base.with_changes({"steps": 9})
+    assert from_yaml("steps: 9\ncut: documents\nmodel: {layers: 2}\n", base) == base.with_changes(
+        {"steps": 9, "cut": "documents", "layers": 2}
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("train:\n  steps: [1,\nx", "the config is not YAML at line 3"),
+        ("", "the config holds no settings"),
+        ("- 1\n- 2\n", "the config holds no settings"),
+        ("zeal: 3\n", "unknown setting zeal"),
+        ("train: {steps: 0}\n", "steps is 0; use at least 1"),
+        ("train: {steps: many}\n", "steps is 'many'; give a whole number"),
+        ("train: {steps: 1.5}\n", "steps is 1.5; give a whole number"),
+        ("train: {steps: true}\n", "steps is True; give a whole number"),
+        ("train: {learning_rate: fast}\n", "learning_rate is 'fast'; give a number"),
+        ("train: {sample_prompt: 3}\n", "sample_prompt is 3; give a text"),
+        ("start_mark: 1\n", "start_mark is 1; give true or false"),
+        ("model: {layers: deep}\n", "layers is 'deep'; give a whole number"),
+        ("train:\n", "train is not a list of settings"),
+        ("? [1]\n: 2\n", "the config is not YAML"),
+        ("1: 2\n", "unknown setting 1"),
+        ("!!python/object/apply:os.system ['true']\n", "the config is not YAML"),
+    ],
+)
+def test_what_is_no_config_is_refused_with_a_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        from_yaml(text)
+
+
+def test_the_file_that_a_run_keeps_trains_the_same_again(tmp_path: Path) -> None:
+    recipe = tiny_recipe(seed=5, cut="documents")
+    write_recipe(tmp_path / "config.yaml", recipe, "a\nname")
+    text = (tmp_path / "config.yaml").read_text(encoding="utf-8")
+    assert text.startswith('# All settings of the run "a name".')
+    assert from_yaml(text).train == recipe.train
+
+
+def test_samples_are_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "samples.txt"
+    append_sample(path, Sampled(0, 0.0, "", "xq"))
+    append_sample(path, Sampled(1000, 9.0, "the ", HOSTILE))
+    assert path.read_text(encoding="utf-8") == f"--- step 0\nxq\n\n--- step 1,000\nthe {HOSTILE}\n\n"
+
+
+def test_the_loss_is_drawn(tmp_path: Path) -> None:
+    """A picture with the two colours in it; with nothing measured, an empty frame."""
+    events: list[Event] = [Stepped(i, i * 0.1, 4 / i, 1e-3, 1.0, 100.0) for i in range(1, 40)]
+    events += [Evaluated(i, 1.0, 2.0, 3 / i, 1.0, True) for i in (10, 20, 30)]
+    for name, drawn in (("loss.png", events), ("none.png", [])):
+        draw_loss(tmp_path / name, drawn, "a $name$ with _signs_")
+        image = Image.open(tmp_path / name).convert("RGB")
+        assert image.size == (1200, 675)
+        colours = {colour for _, colour in image.getcolors(10**6) or []}
+        assert ((0x3B, 0x4C, 0xCA) in colours) == ((0xD9, 0x82, 0x2B) in colours) == bool(drawn)
+    draw_loss(tmp_path / "loss.svg", events, "run")
+    assert (tmp_path / "loss.svg").read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_a_running_mean_has_no_lag_at_its_start() -> None:
+    assert smooth([3.0, 3.0, 3.0]) == pytest.approx([3.0, 3.0, 3.0])
+    assert smooth([2.0, 4.0], memory=0.5) == pytest.approx([2.0, (0.25 * 2 + 0.5 * 4) / 0.75])
+    assert smooth([]) == []

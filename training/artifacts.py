@@ -1,0 +1,113 @@
+"""What a run leaves for people to read: its settings in one YAML file, its loss as a picture, its samples as a text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from model import ConfigError, GPTConfig
+from model.checkpoint import write_atomically
+from training.config import Recipe, TrainConfig
+from training.events import Evaluated, Event, Sampled, Stepped
+from training.files import shown
+
+_SECTIONS: dict[str, type] = {"model": GPTConfig, "train": TrainConfig}
+_MARGIN = 46  # where the sentences begin
+
+
+def to_yaml(recipe: Recipe, heading: str = "") -> str:
+    """Every hyperparameter of a recipe, each with its sentence; `from_yaml` reads it back."""
+    shape = recipe.model_config(2)
+    values = {**recipe.to_dict(), "model": {f.name: getattr(shape, f.name) for f in fields(GPTConfig)}}
+    values["model"].pop("vocab_size")  # follows from the text
+    lines = [f"# {line}" for line in textwrap.wrap(shown(heading, 400), 100)]
+    for field in fields(Recipe):
+        value = values[field.name]
+        if isinstance(value, dict):
+            owner = _SECTIONS.get(field.name) or type(getattr(recipe, field.name))
+            helps = {f.name: f.metadata.get("help", "") for f in fields(owner)}
+            lines += ["", f"{field.name}:", *(_line(name, value[name], helps[name], "  ") for name in value)]
+        else:
+            lines.append(_line(field.name, value, field.metadata.get("help", "")))
+    return "\n".join(lines) + "\n"
+
+
+def from_yaml(text: str, base: Recipe | None = None) -> Recipe:
+    """The recipe in a YAML text; what it leaves out stays as in `base`. Raises ConfigError with a sentence."""
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, TypeError) as error:  # TypeError: a key that cannot be one
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark is not None else ""
+        raise ConfigError(
+            f"the config is not YAML{where}: correct it there, or start from one that a run wrote."
+        ) from error
+    if not isinstance(values, dict):
+        raise ConfigError("the config holds no settings: write lines such as `tokenizer: char`, or copy a run's own.")
+    changes: dict[str, Any] = {}
+    parts = {f.name for f in fields(Recipe) if isinstance(getattr(Recipe(), f.name), Mapping | TrainConfig)}
+    for name, value in values.items():
+        if name not in parts:
+            changes[name] = value
+        elif isinstance(value, Mapping):
+            changes |= value
+        else:
+            raise ConfigError(f"{name} is not a list of settings: write them under it, a line each.")
+    return (base or Recipe()).with_changes(changes)
+
+
+def append_sample(path: Path, event: Sampled) -> None:
+    """Add a sample to a run's samples.txt."""
+    with path.open("a", encoding="utf-8", errors="replace") as file:
+        file.write(f"--- step {event.step:,}\n{event.prompt}{event.text}\n\n")
+
+
+def draw_loss(path: Path, events: Sequence[Event], title: str) -> None:
+    """The loss of a run as a picture, PNG or SVG by the name of `path`: training, its running mean, validation."""
+    from matplotlib.figure import Figure  # a second to load, and only a run's end needs it
+
+    steps = [event for event in events if isinstance(event, Stepped)]
+    evals = [event for event in events if isinstance(event, Evaluated) and event.val_loss is not None]
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    at, loss = [event.step for event in steps], [event.loss for event in steps]
+    axes.plot(at, loss, color="#3b4cca", alpha=0.25, linewidth=0.8)
+    axes.plot(at, smooth(loss), color="#3b4cca", label="training (smoothed)")
+    if evals:
+        axes.plot(
+            [event.step for event in evals], [event.val_loss or 0.0 for event in evals],
+            color="#d9822b", marker="o", markersize=3, label="validation",
+        )  # fmt: skip
+    axes.set(xlabel="step", ylabel="loss (nats per token)")
+    axes.set_title(title.replace("$", r"\$"))  # matplotlib would read a formula between two dollar signs
+    axes.spines[["top", "right"]].set_visible(False)
+    if steps:
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def smooth(values: Sequence[float], memory: float = 0.95) -> list[float]:
+    """An exponential running mean, corrected for its start as Adam's moments are."""
+    mean, weight, smoothed = 0.0, 0.0, []
+    for value in values:
+        mean = memory * mean + (1 - memory) * value
+        weight = memory * weight + (1 - memory)
+        smoothed.append(mean / weight)
+    return smoothed
+
+
+def write_recipe(path: Path, recipe: Recipe, name: str) -> None:
+    """A run's config.yaml: `python -m training CORPUS --config config.yaml` trains the same again."""
+    heading = f'All settings of the run "{shown(name, 120)}". Train the same again with --config and this file.'
+    write_atomically(path, to_yaml(recipe, heading).encode(errors="replace"))
+
+
+def _line(name: str, value: Any, help: str, indent: str = "") -> str:
+    written = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9)
+    setting = f"{indent}{name}: {written.removesuffix(chr(10)).removesuffix('...').strip()}"
+    return f"{setting:<{_MARGIN}}# {help}" if help else setting

@@ -1,0 +1,78 @@
+"""From a corpus and a recipe to all that a trainer needs: the same path for the page and for the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+
+from model import Checkpoint, ConfigError, Tokenizer, open_checkpoint
+from model.tokenizer import VocabularyTooLarge
+from training.config import Recipe
+from training.corpus import Corpus
+from training.data import Data, build_tokenizer, documents_of, prepare
+from training.distill import Teacher
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A training that can begin: recipe (as it will be carried out), tokenizer, data; teacher and donor where asked."""
+
+    recipe: Recipe
+    tokenizer: Tokenizer
+    data: Data
+    teacher: Teacher | None = None
+    donor: Checkpoint | None = None
+    notes: tuple[str, ...] = ()
+    """What was done otherwise than the recipe said, in sentences."""
+
+
+def set_up(
+    corpus: Corpus,
+    recipe: Recipe,
+    learn: Callable[[Recipe], Tokenizer] | None = None,
+    chosen: Collection[str] = (),
+) -> Prepared:
+    """Tokenizer, tensors, teacher and donor of a recipe. Raises ValueError with a sentence; nothing is written.
+
+    learn: gives the tokenizer of a recipe, for whoever keeps those that were learnt. A student takes over its teacher's
+    vocabulary. chosen: settings that a person set; a preset's own vocabulary size gives way to what the text allows.
+    """
+    train, notes = recipe.train, list[str]()
+    learn = learn or (lambda wanted: build_tokenizer(corpus, wanted))
+    master = _open(train.teacher, "teacher") if train.teacher else None
+    donor = _open(train.embeddings_from, "embeddings_from") if train.embeddings_from else None
+    if master is not None and master.tokenizer is not None:
+        tokenizer = master.tokenizer
+        recipe = recipe.with_changes({"tokenizer": tokenizer.kind})
+    else:
+        try:
+            tokenizer = learn(recipe)
+        except VocabularyTooLarge as error:
+            if "vocab_size" in chosen:
+                raise
+            notes.append(f"The text allows a vocabulary of {error.possible:,} and not {recipe.vocab_size:,}.")
+            recipe = recipe.with_changes({"vocab_size": error.possible})
+            tokenizer = learn(recipe)
+    recipe = _with_sample_prompt(recipe, corpus, tokenizer)
+    data = prepare(corpus, tokenizer, recipe)
+    teacher = None
+    if master is not None:
+        teacher = Teacher.of(master, tokenizer, data.context, train.teacher_share, train.teacher_temperature)
+    if donor is not None and donor.config.width != recipe.model_config(tokenizer.vocab_size).width:
+        raise ConfigError(f"embeddings_from is a model of width {donor.config.width}: set the width to the same.")
+    return Prepared(recipe, tokenizer, data, teacher, donor, tuple(notes))
+
+
+def _with_sample_prompt(recipe: Recipe, corpus: Corpus, tokenizer: Tokenizer) -> Recipe:
+    """Where no beginning is learnt, samples begin with the first two words of the first document."""
+    if recipe.cut == "blocks" or recipe.start_mark or recipe.train.sample_prompt:
+        return recipe
+    words = " ".join(documents_of(corpus)[0].split()[:2]) if documents_of(corpus) else ""
+    return replace(recipe, train=replace(recipe.train, sample_prompt=words))
+
+
+def _open(path: str, field: str) -> Checkpoint:
+    try:
+        return open_checkpoint(path)
+    except ValueError as error:
+        raise ConfigError(f"{field}: {error}") from error
