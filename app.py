@@ -14,10 +14,11 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
 
-from explorer import api, text
+from explorer import api, glossary, text
 from explorer.components import drawn, head
 from explorer.decode import decode as answer_decode
 from explorer.imports import Imports
+from explorer.learnt import Learnt
 from explorer.limits import Limits
 from explorer.server import Server, answering
 from explorer.tabs import attention, corpus, decode, train
@@ -57,6 +58,8 @@ def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights:
         return answer_control(server, request)
 
     decode_.__name__ = "decode"  # the name that the page's scripts call it by
+    learnt = Learnt(server, weights)
+    look_up = [answering(f) for f in (learnt.learnt, learnt.places, learnt.measure)]
     opening = begin(decode_)
     imports = Imports(server)
     with gr.Blocks(title=text.TITLE, fill_width=True, analytics_enabled=False) as demo:
@@ -67,10 +70,10 @@ def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights:
         with gr.Tabs(selected="decode", overflow_behavior="wrap"):
             with gr.Tab(text.CORPUS, id="corpus"):
                 corpus.build(server, visitor)
-            with gr.Tab(text.TRAIN, id="train"):
-                train.build(server, visitor, corpus_state, control)
+            with gr.Tab(text.TRAIN, id="train") as train_tab:
+                train.build(server, visitor, train_tab, corpus_state, control)
             with gr.Tab(text.DECODE, id="decode"):
-                decode.build(decode_, opening)
+                decode.build(decode_, opening, look_up)
             with gr.Tab(text.ATTENTION, id="attention"):
                 attention.build(decode_, opening)
         api.add(server)
@@ -87,6 +90,7 @@ def first_words(server: Server, opening: dict[str, Any]) -> dict[str, Any]:
         "example": server.shipped.offered(),
         "upload_bytes": server.limits.upload_bytes,
         "model_bytes": server.limits.model_bytes,
+        "glossary": glossary.read(),
     }
 
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from explorer import text
 from explorer.components import ASSETS
-from training.corpus import Corpus, CorpusStatistics, read_corpus, statistics
+from explorer.session import Reading, Visitor
+from training.cleaning import TWEETS, Cleaned, Cleaning
+from training.corpus import (
+    CSV_TYPES,
+    JSONL_TYPES,
+    TABLE_TYPES,
+    Corpus,
+    CorpusStatistics,
+    preview,
+    read_corpora,
+    read_corpus,
+    statistics,
+)
 from training.files import CorpusError
 from training.hub import SHELF, from_shelf
 
@@ -53,8 +65,73 @@ def take(key: str) -> Corpus:
     return read_corpus(path, column=example.column, name=example.title, source="shipped")
 
 
-def describe(corpus: Corpus) -> dict[str, Any]:
-    """What the page says of a text: figures, notes and its beginning."""
+def read(reading: Reading, max_bytes: int) -> Corpus:
+    """The text in a visitor's files. Raises CorpusError."""
+    return read_corpora(
+        reading.paths,
+        column=reading.column,
+        keep_good_lines=reading.keep_good,
+        max_bytes=max_bytes,
+        names=reading.names,
+        source=reading.source,
+    )
+
+
+def table(reading: Reading | None, max_bytes: int) -> dict[str, Any]:
+    """The columns of the first table among the files, with its first rows, to choose from; none where there is none."""
+    nothing: dict[str, Any] = {"columns": [], "rows": [], "column": None, "keep_good": False, "can_keep": False}
+    if reading is None:
+        return nothing
+    kinds = [Path(path).suffix.lower() for path in reading.paths]
+    nothing |= {"keep_good": reading.keep_good, "can_keep": any(k in CSV_TYPES + JSONL_TYPES for k in kinds)}
+    for path, kind in zip(reading.paths, kinds, strict=True):
+        if kind not in TABLE_TYPES:
+            continue
+        try:
+            look = preview(path, max_bytes=max_bytes)
+        except CorpusError:
+            continue  # the card says what is wrong with the file
+        if look is not None and len(look.columns) > 1:
+            chosen = reading.column if reading.column in look.columns else look.guess
+            return nothing | {"columns": list(look.columns), "rows": [list(row) for row in look.rows], "column": chosen}
+    return nothing
+
+
+def cleaned(done: Cleaned, cleaning: Cleaning) -> dict[str, Any]:
+    """What the page says of a cleaning: the steps to choose from, what each did, and lines before and after."""
+    counts = {step.name: step for step in done.steps}
+    steps = []
+    for field in fields(Cleaning):
+        count = counts.get(field.name)
+        value = getattr(cleaning, field.name)
+        steps.append(
+            {
+                "name": field.name,
+                "label": field.metadata["label"],
+                "help": field.metadata["help"],
+                "value": value,
+                "tweets": getattr(TWEETS, field.name),
+                "changed": count.lines_changed if count else None,
+                "removed": count.lines_removed if count else None,
+                "characters": count.characters_removed if count else None,
+            }
+        )
+    return {
+        "steps": steps,
+        "unit": "documents" if done.corpus.documents is not None else "lines",
+        "before": {"lines": done.before[0], "characters": done.before[1]},
+        "after": {"lines": done.after[0], "characters": done.after[1]},
+        "examples": [list(example) for example in done.examples],
+        "words": str(cleaning) if cleaning.active else None,
+    }
+
+
+def describe(visitor: Visitor) -> dict[str, Any]:
+    """What the page says of a visitor's text: figures, notes and its beginning, as it was read; and what cleaning
+    leaves of it."""
+    corpus = visitor.corpus
+    if corpus is None:
+        raise CorpusError(text.NO_TEXT)
     counted: CorpusStatistics = statistics(corpus)
     figures = [
         ("characters", f"{counted.characters:,}"),
@@ -75,5 +152,7 @@ def describe(corpus: Corpus) -> dict[str, Any]:
         "figures": figures,
         "excerpt": corpus.text[:_EXCERPT],
         "more": max(0, counted.characters - _EXCERPT),
+        "left": len(visitor.text().text),
+        "cleaned": str(visitor.cleaning) if visitor.cleaning.active else None,
         "common": [[character, count / counted.characters] for character, count in counted.most_common[:12]],
     }

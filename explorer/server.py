@@ -62,6 +62,16 @@ class Server:
             )
         raise CheckpointError(f"{run.info.name} ended before its first checkpoint: train it again, or choose another.")
 
+    def checkpoint_of(self, ref: str) -> Path:
+        """The checkpoint on disk of the model that a ref names. Raises ValueError with a sentence."""
+        kind, _, name = ref.partition(":")
+        if kind == "shipped":
+            return self.shelf.folder(name)
+        checkpoint = self.jobs.find(name).checkpoint() if kind == "run" else None
+        if checkpoint is None:
+            raise CheckpointError("There is no such model to learn from yet: choose one of the list.")
+        return checkpoint
+
     def models(self, owner: str) -> list[dict[str, Any]]:
         """What a visitor can look at: the shipped models, then the runs that have weights, newest first."""
         found = self.shelf.shipped()

@@ -96,12 +96,16 @@ class Shelf:
             )
         return str(shipped[0]["ref"])
 
-    def open_shipped(self, name: str) -> View:
-        """A shipped model. Raises CheckpointError."""
+    def folder(self, name: str) -> Path:
+        """The folder of a shipped model. Raises CheckpointError for a name that is not on the list."""
         names = [path.name for path in self._weights.iterdir()] if self._weights.is_dir() else []
         if name not in names or not (self._weights / name / INDEX).exists():  # `..` is a name too, but not in the list
             raise CheckpointError(f"there is no shipped model called {name[:60]!r}: choose one under Models.")
-        return self._open(f"shipped:{name}", self._weights / name, "shipped")
+        return self._weights / name
+
+    def open_shipped(self, name: str) -> View:
+        """A shipped model. Raises CheckpointError."""
+        return self._open(f"shipped:{name}", self.folder(name), "shipped")
 
     def open_run(self, run_id: str, checkpoint: Path) -> View:
         """A run's checkpoint from disk. Raises CheckpointError."""

@@ -7,15 +7,13 @@ DECODE = "3 Decode"
 ATTENTION = "4 Attention"
 
 UPLOAD = (
-    "### Your text\nUpload a file, paste something, or take a text that comes with the app. It stays on this machine."
+    "### Your text\nUpload files, paste something, or take a text that comes with the app. It stays on this machine."
 )
 UPLOAD_SHARED = (
-    "### Your text\nUpload a file, paste something, or take a text that comes with the app. "
+    "### Your text\nUpload files, paste something, or take a text that comes with the app. "
     "This server keeps it only while your page is open; what it learnt stays in your run."
 )
-FILE = "A file: .txt, .md, .csv or .jsonl"
-COLUMN = "Which column holds the text?"
-KEEP_GOOD = "Keep the good lines only"
+FILE = "Files: .txt, .md, .csv, .tsv, .jsonl, .parquet or .zip"
 PASTE = "Or paste a text"
 PASTE_HINT = "Once upon a time…"
 USE_PASTE = "Use this text"
@@ -38,6 +36,19 @@ TOKENIZERS = (
     ("own BPE", "bpe"),
     ("GPT-2's tokens", "gpt2"),
 )
+CUT = "The model reads"
+CUTS = (("blocks of one stream", "blocks"), ("documents, each by itself", "documents"))
+DOCUMENTS = "Documents"
+START_MARK = "Learn how documents begin"
+MAX_DOCUMENTS = "At most"
+OPTIMIZERS = (("AdamW", "adamw"), ("Muon", "muon"))
+TAKE_EXAMPLE = "Use the text that was written for it: {}"
+ANOTHER_MODEL = "Learn from another model"
+NOBODY = "nobody"
+TEACHER = "Teacher"
+DONOR = "Embeddings from"
+TEACHER_SHARE = "Teacher's share"
+TEACHER_TEMPERATURE = "Temperature"
 START = "Train"
 PREPARING = "Preparing the text…"
 LEARNING = "Learning the vocabulary"

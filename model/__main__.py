@@ -7,14 +7,18 @@ import sys
 
 from model.checkpoint import open_checkpoint
 from model.decoding import generate
+from model.gpt import GPT
 from model.sampling import Settings
+from model.tokenizer import Tokenizer
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line of this program."""
     p = argparse.ArgumentParser(prog="python -m model", description="Continue a text with a trained model.")
-    p.add_argument("checkpoint", help="a checkpoint folder, or a run folder (its best checkpoint)")
-    p.add_argument("--prompt", default="", help="the text to continue; asked for line by line when left out")
+    p.add_argument("checkpoint", help="a checkpoint folder, a run folder (its best checkpoint), or a file of weights")
+    p.add_argument("--characters", help="for a file of weights: a JSON list of its characters, or a tokenizer.json")
+    p.add_argument("--heads", type=int, help="for a file of weights that does not tell how many heads its model has")
+    p.add_argument("--prompt", help="the text to continue; asked for line by line when left out")
     p.add_argument("--tokens", type=int, default=200, help="how many tokens to write (default 200)")
     p.add_argument("--temperature", type=float, default=0.8, help="below 1 sharper, above 1 flatter (default 0.8)")
     p.add_argument("--top-k", type=int, default=0, help="draw among the k likeliest only; 0 = all (default)")
@@ -38,7 +42,13 @@ def main(argv: list[str] | None = None) -> int:
         )
         if options.tokens < 1:
             raise ValueError(f"--tokens is {options.tokens}; ask for at least 1.")
-        _converse(options.checkpoint, options.prompt, options.tokens, settings)
+        checkpoint = open_checkpoint(options.checkpoint, options.characters, options.heads)
+        if checkpoint.tokenizer is None:
+            raise ValueError(
+                f"{options.checkpoint} comes without a vocabulary, so text cannot be read: put its tokenizer.json or "
+                "characters.json beside it, or name the file with --characters."
+            )
+        _converse(checkpoint.model, checkpoint.tokenizer, options.prompt, options.tokens, settings)
     except ValueError as error:
         print(f"python -m model: {error}", file=sys.stderr)
         return 2
@@ -47,29 +57,23 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _converse(path: str, prompt: str, tokens: int, settings: Settings) -> None:
-    checkpoint = open_checkpoint(path)
-    tokenizer = checkpoint.tokenizer
-    if tokenizer is None:
-        raise ValueError(
-            f"the checkpoint {path} has no tokenizer.json, so text cannot be read: save it with its tokenizer."
-        )
-    asked = bool(prompt) or not sys.stdin.isatty()
+def _converse(model: GPT, tokenizer: Tokenizer, prompt: str | None, tokens: int, settings: Settings) -> None:
+    """Continue a prompt (an empty one begins with the tokenizer's opening), or each line that is typed in."""
+    asked = prompt is not None or not sys.stdin.isatty()
     while True:
-        text = prompt if asked else input("prompt> ")
+        text = (prompt or "") if asked else input("prompt> ")
         ids = tokenizer.encode(text) or [tokenizer.opening]
-        written: list[int] = []
-        shown = ""
+        before, waiting = ids[-1:], list[int]()
         print(text, end="", flush=True)
-        for token in generate(checkpoint.model, ids, tokens, settings, tokenizer.end_of_text):
+        for token in generate(model, ids, tokens, settings, tokenizer.end_of_text):
             if token == tokenizer.end_of_text:
                 break
-            written.append(token)
-            whole = tokenizer.decode(written)
-            if not whole.endswith("\ufffd"):  # wait for the rest of a character that takes several tokens
-                print(whole[len(shown) :], end="", flush=True)
-                shown = whole
-        print(tokenizer.decode(written)[len(shown) :])  # what was waited for in vain, and the line's end
+            waiting.append(token)
+            whole = tokenizer.decode(waiting, after=before)
+            if not whole.endswith("\ufffd"):  # else wait for the rest of a character that takes several tokens
+                print(whole, end="", flush=True)
+                before, waiting = waiting[-1:], []
+        print(tokenizer.decode(waiting, after=before))  # what was waited for in vain, and the line's end
         if asked:
             return
 

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,29 +82,70 @@ def save_checkpoint(
     return folder
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Open a checkpoint of any supported layout. Raises CheckpointError with a sentence when it cannot be used.
+def open_checkpoint(
+    path: str | Path,
+    vocabulary: str | Path | Tokenizer | None = None,
+    heads: int | None = None,
+    accept: Callable[[GPTConfig], None] | None = None,
+) -> Checkpoint:
+    """Open a checkpoint of any supported layout. Raises ValueError with a sentence when it cannot be used.
 
-    Supported: this project's folder, a run folder of `python -m training` (its best checkpoint, else its last), and a
-    Hugging Face GPT-2 folder (config.json + model.safetensors). Pickled files are never loaded with code in them.
+    Supported: this project's folder, a run folder of `python -m training` (its best checkpoint, else its last), a
+    Hugging Face GPT-2 folder (config.json + model.safetensors), and files of weights (.pt, .safetensors) in the layouts
+    of `model/formats/`, told apart by the names of their tensors. No code that stands in a file is ever run.
+
+    vocabulary: for files of weights, a tokenizer or the path of a tokenizer.json or a table of characters; left out,
+    one that lies beside the file. heads: how many, where a file does not tell it. accept: called with the shape before
+    the model is built; it may raise.
     """
     folder = Path(path)
     if not folder.exists():
         raise CheckpointError(f"there is no checkpoint at {folder}: check the path.")
     if folder.is_file():
-        folder = folder.parent
+        if not _is_loose(folder):
+            folder = folder.parent
+        else:
+            return _open_file(folder, vocabulary, heads, accept)
     for inner in ("checkpoints/best", "checkpoints/last"):
         if (folder / inner / INDEX).exists():
-            return _open_own(folder / inner)
+            return _open_own(folder / inner, accept)
     if (folder / INDEX).exists():
-        return _open_own(folder)
+        return _open_own(folder, accept)
     if (folder / "config.json").exists():
         from model.formats import hf  # a foreign layout, read only where one is met
 
-        return hf.open_folder(folder)
+        return hf.open_folder(folder, accept)
+    loose = [file for file in sorted(folder.iterdir()) if file.is_file() and _is_loose(file)]
+    if len(loose) == 1:
+        return _open_file(loose[0], vocabulary, heads, accept)
+    if loose:
+        raise CheckpointError(
+            f"{folder} holds {len(loose)} files of weights ({', '.join(file.name for file in loose[:3])}): name one."
+        )
     raise CheckpointError(
-        f"{folder} holds no checkpoint: expected {INDEX} (written by this project), a run folder with checkpoints/, or "
-        "a Hugging Face GPT-2 folder with config.json and model.safetensors."
+        f"{folder} holds no checkpoint: expected {INDEX} (written by this project), a run folder with checkpoints/, "
+        "a Hugging Face GPT-2 folder with config.json and model.safetensors, or a file of weights such as weights.pt."
+    )
+
+
+def _open_file(
+    path: Path,
+    vocabulary: str | Path | Tokenizer | None,
+    heads: int | None,
+    accept: Callable[[GPTConfig], None] | None,
+) -> Checkpoint:
+    from model import formats  # they import this module, and are read only where one is met
+
+    return formats.open_file(path, vocabulary, heads, accept)
+
+
+def _is_loose(path: Path) -> bool:
+    """Whether a file is weights on their own, rather than a part of a folder whose index says what they are."""
+    if path.suffix.lower() not in (".pt", ".pth", ".ckpt", ".bin", ".safetensors"):
+        return False
+    beside = {file.name for file in path.parent.iterdir()}
+    return not (INDEX in beside and path.name.startswith("model-")) and not (
+        "config.json" in beside and path.name == "model.safetensors"
     )
 
 
@@ -127,13 +169,15 @@ def read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _open_own(folder: Path) -> Checkpoint:
+def _open_own(folder: Path, accept: Callable[[GPTConfig], None] | None = None) -> Checkpoint:
     index = read_index(folder)
     try:
         files, name, values = dict(index["files"]), str(index["weights"]), dict(index["config"])
         config = GPTConfig.from_dict(values)
     except (KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(f"{folder / INDEX} is damaged ({error}): copy the checkpoint folder again.") from error
+    if accept is not None:
+        accept(config)
     contents = {file: _verified(folder, file, digest) for file, digest in files.items()}
     if name not in contents:
         raise CheckpointError(
@@ -149,6 +193,12 @@ def _open_own(folder: Path) -> Checkpoint:
 
 def load_state(config: GPTConfig, state: dict[str, Tensor], source: str | Path) -> GPT:
     """Build a GPT and give it weights under its own names. Raises CheckpointError naming what does not fit."""
+    held = sum(value.numel() for value in state.values())
+    if config.parameters() > 2 * held + 1_000_000:  # before memory is asked for that only a claim needs
+        raise CheckpointError(
+            f"the weights in {source} do not fit their config: that asks for {config.parameters():,} numbers, and the "
+            f"file holds {held:,}."
+        )
     model = GPT(config)
     wanted = model.state_dict()
     if config.tied_head:

@@ -1,7 +1,8 @@
 """Text to token ids and back, exactly: characters, words, an own byte-level BPE, GPT-2's BPE.
 
 One class over the `tokenizers` library, immutable after construction, so any number of threads may share one.
-Decoding an encoding gives the text back, for every kind. Text is never read as a command: a visitor who types
+Decoding an encoding gives the text back, for every kind but one: words without their blanks (`word(spaces=False)`)
+give a text back whose words stand one blank apart. Text is never read as a command: a visitor who types
 `<|endoftext|>` gets the thirteen characters of it encoded, not the mark; only code appends `end_of_text`.
 (A saved file opened with the `tokenizers` library itself behaves as that library does by default, and reads the mark;
 set its `encode_special_tokens = True` for the same ids as here.)
@@ -21,22 +22,35 @@ from tokenizers import models, trainers
 
 from model import gpt2_vocabulary
 from model.pieces import Encoding, Piece, Unknown, UnknownText, VocabularyTooLarge, piece_kind
-from model.vocabulary import BYTE_LETTERS, END_OF_TEXT, Vocabulary, from_tokenizer_json, pre_tokenizer
+from model.vocabulary import (
+    BLANK,
+    BYTE_LETTERS,
+    BYTE_OF,
+    END_MARKS,
+    END_OF_TEXT,
+    Split,
+    Vocabulary,
+    from_tokenizer_json,
+    pre_tokenizer,
+)
 
 __all__ = ["Encoding", "Piece", "Tokenizer", "Unknown", "UnknownText", "VocabularyTooLarge"]
 
 SMALLEST_BPE = 257  # 256 bytes and the end-of-text mark
 CHUNK = 1 << 18  # characters encoded at a time; bounds memory on long texts, changes no id
-READING = 0.9  # share of a BPE training's progress that is reading the text; the merges afterwards cannot be watched
+READING = 0.6  # share of a BPE training's progress that is reading the text; the merges afterwards cannot be watched
 ADVICE = {
     "char": "It knows only the characters of the text it was built from: leave these out, or choose a BPE tokenizer, "
     "which can write any text.",
     "word": "It knows only the words of the text it was built from: use other words, or choose a BPE tokenizer, "
     "which can write any text.",
+    "words": "It knows only the words of the text it was built from, each with the punctuation that touches it: use "
+    "other words, or choose a BPE tokenizer, which can write any text.",
     "bpe": "That is half of a surrogate pair and not a character: delete it.",
 }
 
 _SURROGATE = re.compile("([\ud800-\udfff])")
+_BREAK = re.compile("[\r\n\v\f\x85\u2028\u2029]")
 # Between a visible character and a blank every way of cutting cuts, whatever stands further left or right.
 _SAFE_CUT = re.compile(r"(?<=\S)[ \n]")
 
@@ -44,8 +58,8 @@ _SAFE_CUT = re.compile(r"(?<=\S)[ \n]")
 class Tokenizer:
     """Use the constructors `char`, `from_characters`, `word`, `bpe`, `gpt2` and `load`.
 
-    `kind` is "char", "word", "bpe" or "gpt2"; `end_of_text` is the id of the mark that ends a text, or None;
-    `fingerprint` is a sha256 (hex) of all that decides the ids; tokenizers with the same one are equal.
+    `kind` is "char", "word", "words" (without blanks), "bpe" or "gpt2"; `end_of_text` is the id of the mark that ends a
+    text, or None; `fingerprint` is a sha256 (hex) of all that decides the ids; tokenizers with the same one are equal.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -54,8 +68,12 @@ class Tokenizer:
         self._backend = vocabulary.backend()
         self._cutter = pre_tokenizer(vocabulary.split)
         self._raw = vocabulary.raw()
+        self._merges: tuple[tuple[int, int, int], ...] | None = None
         self._specials = frozenset(vocabulary.tokens.index(token) for token in vocabulary.specials)
         self._ids = {token: i for i, token in enumerate(vocabulary.tokens) if i not in self._specials}
+        self._joined = frozenset(
+            [number for token, number in self._ids.items() if not _BREAK.match(token)] if self._split == "words" else ()
+        )
         self.fingerprint = vocabulary.fingerprint
         self.vocab_size = len(vocabulary.tokens)
         self.end_of_text = vocabulary.end_of_text
@@ -81,21 +99,36 @@ class Tokenizer:
             ) from error
 
     @classmethod
-    def word(cls, text: str, end_of_text: bool = False) -> Tokenizer:
+    def word(cls, text: str, end_of_text: bool = False, spaces: bool = True) -> Tokenizer:
         """The distinct pieces of `text` in code-point order: words ("don't" is one), single line breaks, runs of other
         white space, single other characters. In scripts that write no spaces a "word" is a whole phrase.
+
+        spaces=False (kind "words"): a piece is all that stands between white space ("tin," is a word of its own), or a
+        line break, or several in a row. Blanks are no tokens: decoding writes one between two words and none beside a
+        line break. So these do not come back: runs of blanks and tabs (as one blank), blanks at the begin and the end
+        of a line. Raises ValueError for a text without a word or a line break.
         """
         _check_text(text)
-        marks = (END_OF_TEXT,) if end_of_text else ()
-        cutter = pre_tokenizer("word")
-        pieces = {piece for chunk in _chunks(text, CHUNK) for piece, _ in cutter.pre_tokenize_str(chunk)}
-        return cls(Vocabulary("word", (*sorted(pieces), *marks), specials=marks))
+        split: Split = "word" if spaces else "words"
+        cutter = pre_tokenizer(split)
+        pieces = {piece for chunk in chunks(text, CHUNK) for piece, _ in cutter.pre_tokenize_str(chunk)}
+        if not pieces:
+            raise ValueError("The text has only blanks and no word. Give a text with at least one word.")
+        marks: tuple[str, ...] = ()
+        if end_of_text:  # a word of the text may be spelt like the usual mark
+            marks = tuple(mark for mark in END_MARKS if mark not in pieces)[:1]
+            if not marks:
+                raise ValueError(
+                    f"The text uses all of {', '.join(END_MARKS)} as words, and one of them has to mark the end of a "
+                    "text. Take one of them out of the text."
+                )
+        return cls(Vocabulary(split, (*sorted(pieces), *marks), specials=marks))
 
     @classmethod
     def bpe(cls, text: str, vocab_size: int, progress: Callable[[float], None] | None = None) -> Tokenizer:
         """Byte-pair encoding trained on `text`: end-of-text mark (id 0), 256 bytes, then merges, most frequent first.
 
-        `progress` gets rising shares of the work in [0, 1]: the share of the text read, scaled to 0.9, and 1.0 at the
+        `progress` gets rising shares of the work in [0, 1]: the share of the text read, scaled to 0.6, and 1.0 at the
         very end. It may be called from a thread of the library; an exception that it raises stops the training and
         comes out here. The size asked for is the size given: ValueError if `vocab_size` is under 257, and
         VocabularyTooLarge, with the largest size possible, if the text has too few pairs to merge.
@@ -175,20 +208,73 @@ class Tokenizer:
                     start, at = at, at + len(self._raw[number])
                     ids.append(number)
                     offsets.append((start, at))
+                if not found:  # blanks that are no token
+                    at += len(piece.encode())
         return Encoding(ids, offsets, unknown)
 
-    def decode(self, ids: Iterable[SupportsIndex]) -> str:
+    def decode(self, ids: Iterable[SupportsIndex], after: Sequence[SupportsIndex] = ()) -> str:
         """The text of `ids`; bytes that are no UTF-8 become U+FFFD, special tokens appear as they are written.
 
-        Raises ValueError for an id outside the vocabulary.
+        after: the tokens before them, whose text is not repeated; where blanks are no tokens, they decide whether one
+        stands first. Raises ValueError for an id outside the vocabulary.
         """
-        return b"".join([self._raw[self._check_id(number)] for number in ids]).decode(errors="replace")
+        numbers = map(self._check_id, ids)
+        if not self._joined:
+            return b"".join([self._raw[number] for number in numbers]).decode(errors="replace")
+        parts: list[bytes] = []
+        word_before = len(after) > 0 and self._check_id(after[-1]) in self._joined
+        for number in numbers:
+            word = number in self._joined
+            if word and word_before:
+                parts.append(BLANK)
+            parts.append(self._raw[number])
+            word_before = word
+        return b"".join(parts).decode(errors="replace")
 
     def piece(self, id: SupportsIndex) -> Piece:
         """One entry of the vocabulary, for showing. Raises ValueError for an id outside the vocabulary."""
         number = self._check_id(id)
         raw = self._raw[number]
         return Piece(number, raw.decode(errors="replace"), piece_kind(raw, number in self._specials), raw)
+
+    def token_bytes(self) -> list[int]:
+        """How many UTF-8 bytes of text each token stands for, by id: what bits per byte divides by. Marks: none.
+
+        Where blanks are no tokens, a word has the blank or break before it with it, and n breaks in a row count n - 1:
+        the sum over a text that is one blank between words is its bytes, to within 1 at its first and last token.
+        """
+        sizes = [0 if number in self._specials else len(raw) for number, raw in enumerate(self._raw)]
+        if self._split != "words":
+            return sizes
+        return [
+            size if number in self._specials else size + 1 if number in self._joined else size - 1
+            for number, size in enumerate(sizes)
+        ]
+
+    # -- byte-pair encoding, laid open --------------------------------------------------------------------------------
+
+    @property
+    def merges(self) -> tuple[tuple[int, int, int], ...]:
+        """(left, right, joined) ids of each merge, earliest first; none for what is no byte-pair encoding."""
+        if self._merges is None:  # 50,000 of them for GPT-2: only where they are asked for
+            table = {token: number for number, token in enumerate(self._vocabulary.tokens)}
+            pairs = self._vocabulary.merges
+            self._merges = tuple((table[left], table[right], table[left + right]) for left, right in pairs)
+        return self._merges
+
+    def stretches(self, text: str) -> list[list[int]]:
+        """The stretches of `text` that merges never cross, each as the ids of its single bytes; half of a surrogate
+        pair counts as U+FFFD. Raises ValueError for a tokenizer that is no byte-pair encoding.
+        """
+        if self._split != "bpe":
+            raise ValueError(f"A vocabulary of kind {self.kind} has no merges: choose a byte-pair encoding.")
+        whole = _SURROGATE.sub("\ufffd", text)
+        single = [self._ids[letter] for letter in BYTE_LETTERS]
+        return [
+            [single[BYTE_OF[letter]] for letter in piece]
+            for chunk in chunks(whole, CHUNK)
+            for piece, _ in self._cutter.pre_tokenize_str(chunk)
+        ]
 
     # -- identity -----------------------------------------------------------------------------------------------------
 
@@ -217,16 +303,37 @@ class Tokenizer:
     def _cut(self, text: str) -> Iterator[tuple[str, list[int] | None]]:
         """Consecutive stretches of `text` (without surrogates) and their ids, None where the vocabulary has none."""
         if self._split == "bpe":
-            for chunk in _chunks(text, CHUNK):
+            for chunk in chunks(text, CHUNK):
                 yield chunk, self._backend.encode(chunk, add_special_tokens=False).ids
+            return
+        if self._split == "words":
+            yield from self._plain_words(text)
             return
         for piece in text if self._split == "char" else self._words(text):
             number = self._ids.get(piece)
             yield piece, None if number is None else [number]
 
+    def _plain_words(self, text: str) -> Iterator[tuple[str, list[int] | None]]:
+        """As `_cut`, with an empty list for blanks; line breaks in a row that it lacks come as the single ones."""
+        for chunk in chunks(text, CHUNK):
+            at = 0
+            for piece, (start, end) in self._cutter.pre_tokenize_str(chunk):
+                if start > at:
+                    yield chunk[at:start], []
+                at = end
+                number = self._ids.get(piece)
+                if number is None and len(piece) > 1 and _BREAK.match(piece):
+                    for char in piece:
+                        known = self._ids.get(char)
+                        yield char, [known] if known is not None else None if _BREAK.fullmatch(char) else []
+                else:
+                    yield piece, None if number is None else [number]
+            if at < len(chunk):
+                yield chunk[at:], []
+
     def _words(self, text: str) -> Iterator[str]:
         """The pieces of `text`; a run of blanks that the vocabulary lacks comes as its single characters instead."""
-        for chunk in _chunks(text, CHUNK):
+        for chunk in chunks(text, CHUNK):
             for piece, _ in self._cutter.pre_tokenize_str(chunk):
                 if len(piece) > 1 and piece.isspace() and piece not in self._ids:
                     yield from piece
@@ -265,7 +372,7 @@ def _check_text(text: str) -> None:
         )
 
 
-def _chunks(text: str, size: int) -> Iterator[str]:
+def chunks(text: str, size: int) -> Iterator[str]:
     """`text` in stretches of at least `size` characters (the last may be shorter), cut only where tokens end anyway."""
     start = 0
     while (cut := _SAFE_CUT.search(text, start + size)) is not None:
@@ -290,7 +397,7 @@ def _train(text: str, vocab_size: int, progress: Callable[[float], None] | None)
     def reading() -> Iterator[str]:
         # The library fetches 256 stretches ahead, so some thousands of them make the share read a true measure.
         read = shown = 0
-        for chunk in _chunks(text, min(max(len(text) // 5000, 100), 4000)):
+        for chunk in chunks(text, min(max(len(text) // 5000, 100), 4000)):
             yield chunk
             read += len(chunk)
             if progress is not None and read * 100 // len(text) > shown:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any, Literal
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 
-Split = Literal["char", "word", "bpe"]
+Split = Literal["char", "word", "words", "bpe"]
 
 END_OF_TEXT = "<|endoftext|>"
 READABLE = "only character, word and byte-level BPE tokenizers can be read"
@@ -27,6 +28,9 @@ CHARACTERS = r"[\s\S]"
 _BREAK = r"\r\n\v\f\x{85}\x{2028}\x{2029}"
 # A word with its inner apostrophes ("don't"), one line break, a run of other white space, or one other character.
 WORDS = rf"\w+(?:['’]\w+)*|\r\n|[{_BREAK}]|[^\S{_BREAK}]+|[\s\S]"
+# What stands between white space, or a run of line breaks; the blanks around them match nothing and are left out.
+PLAIN_WORDS = rf"\S+|[{_BREAK}](?:[^\S{_BREAK}]*[{_BREAK}])*"
+BLANK = b" "  # what decoding puts between two plain words
 
 
 def byte_letters() -> list[str]:
@@ -67,8 +71,15 @@ class Vocabulary:
                 raise ValueError(f"the token {token!r} cannot be written as UTF-8 text")
         if self.split == "bpe":
             self._check_bytes(plain)
+        elif self.split == "words":
+            self._check_words(plain)
         elif self.split == "char" and (long := {token for token in plain if len(token) != 1}):
             raise ValueError(f"the token {min(long)!r} is not one character")
+
+    def _check_words(self, plain: set[str]) -> None:
+        cutter = pre_tokenizer("words")
+        if odd := [token for token in plain if [piece for piece, _ in cutter.pre_tokenize_str(token)] != [token]]:
+            raise ValueError(f"the token {min(odd)!r} is neither a word nor a line break")
 
     def _check_bytes(self, plain: set[str]) -> None:
         if absent := [byte for byte, letter in enumerate(BYTE_LETTERS) if letter not in plain]:
@@ -105,16 +116,31 @@ class Vocabulary:
         model: models.Model = models.BPE(ids, self.merges) if self.split == "bpe" else models.WordLevel(ids)
         backend = tokenizers.Tokenizer(model)
         backend.pre_tokenizer = pre_tokenizer(self.split)
-        backend.decoder = decoders.ByteLevel() if self.split == "bpe" else decoders.Fuse()
+        backend.decoder = self._decoder()
         backend.add_special_tokens([AddedToken(token, special=True) for token in self.specials])
         backend.encode_special_tokens = True
         return backend
 
+    def _decoder(self) -> decoders.Decoder:
+        """The library's way from tokens to text, the same as ours."""
+        if self.split == "bpe":
+            return decoders.ByteLevel()
+        if self.split != "words":
+            return decoders.Fuse()
+        # The library's WordPiece puts a blank before each token but the first; those beside a break or mark go again.
+        apart = "|".join([f"[{_BREAK}]", *map(re.escape, self.specials)])
+        beside = Regex(rf" (?={apart})|(?<={apart}) ")
+        return decoders.Sequence(
+            [decoders.WordPiece(prefix=" ", cleanup=False), decoders.Fuse(), decoders.Replace(beside, "")]
+        )
+
 
 def pre_tokenizer(split: Split) -> pre_tokenizers.PreTokenizer:
-    """The library's cutter for this kind: single characters, words, or GPT-2's byte-level pattern."""
+    """The library's cutter for this kind: single characters, either sort of words, or GPT-2's byte-level pattern."""
     if split == "bpe":
         return pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if split == "words":
+        return pre_tokenizers.Split(Regex(PLAIN_WORDS), "removed", invert=True)
     return pre_tokenizers.Split(Regex(CHARACTERS if split == "char" else WORDS), "isolated")
 
 
@@ -160,6 +186,8 @@ def _split(cutter: Any) -> Split:
         if cutter.get("add_prefix_space", True) or not cutter.get("use_regex", True):
             raise ValueError("it puts a space before every text or cuts it in another way than GPT-2 does")
         return "bpe"
+    if cutter == {"type": "Split", "pattern": {"Regex": PLAIN_WORDS}, "behavior": "Removed", "invert": True}:
+        return "words"
     if kind == "Split" and cutter.get("behavior") == "Isolated" and not cutter.get("invert"):
         if cutter.get("pattern") == {"Regex": CHARACTERS}:
             return "char"

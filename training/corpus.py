@@ -1,37 +1,53 @@
 """The corpus: what a model is trained on, from an upload, a paste or the Hub, and how it is split.
 
-    corpus = read_corpus("tweets.csv", column="text")      # .txt .md .csv .tsv .jsonl, any usual encoding
+    corpus = read_corpus("tweets.csv", column="text")      # .txt .md .csv .tsv .jsonl .parquet .zip, any usual encoding
+    corpus = read_corpora(["one.txt", "two.txt"])
     train, validation = split_text(corpus.text, 0.1)
     check_trainable(len(train_ids), len(val_ids), context=64)
 
 Every refusal is a `CorpusError` whose message is a sentence for the visitor. Every repair is said in `Corpus.notes`.
-The text is kept as it is: cleaning (lower case, URLs off) is a choice the visitor makes elsewhere.
+The text is kept as it is: cleaning (lower case, URLs off) is a choice the visitor makes elsewhere (`cleaning.py`).
+Files are read in pieces; a file of DEFAULT_MAX_BYTES takes less than 1.5 GB of memory or is refused
+(`benchmarks/read_memory.py`).
 """
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from training.encodings import Decoded, decode, tidy, tidy_notes
+from training.archives import texts_in
+from training.encodings import Decoded, Text, tidy, tidy_notes
 from training.files import (
     DEFAULT_MAX_BYTES,
     WHAT_CAN_BE_READ,
     CorpusError,
-    read_bytes,
+    Source,
+    join_texts,
+    megabytes,
+    open_source,
     shown,
-    shown_file,
+    shown_list,
     too_large,
 )
+from training.parquet import parquet_documents, parquet_preview
 from training.tables import Documents, Preview, csv_documents, csv_preview, jsonl_documents, jsonl_preview
 
 CSV_TYPES = (".csv", ".tsv")
 JSONL_TYPES = (".jsonl", ".ndjson", ".json")
+PARQUET_TYPES = (".parquet",)
 TEXT_TYPES = (".txt", ".md")
+#: Types with columns (fields, for JSON Lines), one of which holds the texts.
+TABLE_TYPES = (*CSV_TYPES, *JSONL_TYPES, *PARQUET_TYPES)
+ARCHIVE_TYPES = (".zip",)
 #: File types a corpus is read from. A file of another type is read as plain text when it is text.
-READABLE_TYPES = (*TEXT_TYPES, *CSV_TYPES, *JSONL_TYPES)
+READABLE_TYPES = (*TEXT_TYPES, *TABLE_TYPES, *ARCHIVE_TYPES)
+_IN_ARCHIVES = (*TEXT_TYPES, *TABLE_TYPES)
+#: Several plain texts are a document each when there are at least so many and none is longer than so many characters.
+MANY_TEXTS, SHORT_TEXT = 10, 20_000
 #: A line of its own with this mark ends a document (TinyStories and many other corpora are written so).
 END_OF_TEXT = "<|endoftext|>"
 
@@ -78,25 +94,70 @@ def read_corpus(
     name: str | None = None,
     source: str = "file",
 ) -> Corpus:
-    """The corpus in a file: plain text, one column of a CSV or one field of a JSON Lines file.
+    """The corpus in a file: plain text, one column of a CSV or Parquet table, one field of a JSON Lines file, or the
+    texts of a ZIP archive, in the order of their names.
 
     `column` and `field` may be left out: the one that looks most like text is taken, and named in the notes.
-    `keep_good_lines` leaves broken JSON lines out instead of refusing the file. `name` is shown in place of the file's.
+    `keep_good_lines` leaves broken JSON lines and ragged rows out instead of refusing the file. `name` is shown in
+    place of the file's.
     Raises CorpusError, with a sentence that says what is wrong and what to do.
     """
-    label = shown_file(path) if name is None else shown(name)
-    kind = Path(path).suffix.lower()
-    if column is not None and kind not in CSV_TYPES:
-        raise CorpusError(f'"{label}" is not a CSV and has no columns. Leave the column empty.')
+    source_file = open_source(path, max_bytes, name)
+    label, kind = source_file.name, source_file.kind
+    if column is not None and kind not in (*CSV_TYPES, *PARQUET_TYPES, *ARCHIVE_TYPES):
+        raise CorpusError(f'"{label}" is not a CSV or Parquet table and has no columns. Leave the column empty.')
     if field is not None and kind not in JSONL_TYPES:
         raise CorpusError(f'"{label}" is not a JSON Lines file and has no fields. Leave the field empty.')
-    read = decode(read_bytes(path, max_bytes, label), label)
-    _refuse_empty(read.text, label)
-    if kind in CSV_TYPES:
-        return _from_table(read, csv_documents(read.text, label, column), label, source)
-    if kind in JSONL_TYPES:
-        return _from_table(read, jsonl_documents(read.text, label, field, keep_good_lines), label, source)
-    return _from_stream(read, label, source)
+    options = _Options(column if field is None else field, keep_good_lines, max_bytes)
+    return _read(source_file, options, source)
+
+
+def read_corpora(
+    paths: Sequence[str | Path],
+    *,
+    column: str | None = None,
+    keep_good_lines: bool = False,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    names: Sequence[str] | None = None,
+    source: str = "file",
+) -> Corpus:
+    """The corpus in one or more files, joined in their order; `column` (or field) is that of every table among them.
+
+    Plain texts become one stream, a line break between two; where there are MANY_TEXTS of them, all short, or tables
+    among them, each becomes a document. The notes say so, and the encoding of each file where they differ.
+    `max_bytes` bounds all of them together. Raises CorpusError naming the file that cannot be read.
+    """
+    if not paths:
+        raise CorpusError(f"There is no file to read. {WHAT_CAN_BE_READ}")
+    sources = [open_source(path, max_bytes, names[i] if names else None) for i, path in enumerate(paths)]
+    size = sum(each.size for each in sources)
+    if size > max_bytes:
+        raise CorpusError(
+            f"The {len(sources)} files are {megabytes(size)} together, and the limit is {megabytes(max_bytes)}. "
+            "Take fewer or shorter ones."
+        )
+    options = _Options(column, keep_good_lines, max_bytes)
+    if len(sources) == 1:
+        return _read(
+            sources[0], options if sources[0].kind not in TEXT_TYPES else options._replace(column=None), source
+        )
+    corpora = [_read(each, options, source) for each in sources]
+    return _joined(corpora, f"{len(corpora)} files: {', '.join(corpus.name for corpus in corpora)}", source, ())
+
+
+def preview(path: str | Path, *, max_bytes: int = DEFAULT_MAX_BYTES, name: str | None = None) -> Preview | None:
+    """The columns (or fields) of a table, its first rows and the column that looks most like text.
+
+    None for a file that has no columns. Raises CorpusError.
+    """
+    source = open_source(path, max_bytes, name)
+    if source.kind in PARQUET_TYPES:
+        return parquet_preview(source)
+    if source.kind not in TABLE_TYPES:
+        return None
+    text = Text(source)
+    look = csv_preview if source.kind in CSV_TYPES else jsonl_preview
+    return look(text.lines, source.name, text.notes)
 
 
 def from_text(text: str, name: str = "pasted text", *, max_bytes: int = DEFAULT_MAX_BYTES) -> Corpus:
@@ -107,22 +168,7 @@ def from_text(text: str, name: str = "pasted text", *, max_bytes: int = DEFAULT_
         raise too_large(label, size, max_bytes)
     counts: Counter[str] = Counter()
     text = tidy(text, counts)
-    _refuse_empty(text, label)
     return _from_stream(Decoded(text, "Unicode (pasted)", tidy_notes(counts)), label, "paste")
-
-
-def csv_columns(path: str | Path, *, max_bytes: int = DEFAULT_MAX_BYTES, name: str | None = None) -> Preview:
-    """The columns of a CSV file, its first rows and the column that looks most like text. Raises CorpusError."""
-    label = shown_file(path) if name is None else shown(name)
-    read = decode(read_bytes(path, max_bytes, label), label)
-    return csv_preview(read.text, label, read.notes)
-
-
-def jsonl_fields(path: str | Path, *, max_bytes: int = DEFAULT_MAX_BYTES, name: str | None = None) -> Preview:
-    """The fields of a JSON Lines file, its first rows and the field that looks most like text. Raises CorpusError."""
-    label = shown_file(path) if name is None else shown(name)
-    read = decode(read_bytes(path, max_bytes, label), label)
-    return jsonl_preview(read.text, label, read.notes)
 
 
 def lines_as_documents(corpus: Corpus) -> Corpus:
@@ -210,48 +256,104 @@ def statistics(corpus: Corpus) -> CorpusStatistics:
     )
 
 
+class _Options(NamedTuple):
+    column: str | None
+    keep_good_lines: bool
+    max_bytes: int
+
+
+def _read(file: Source, options: _Options, source: str) -> Corpus:
+    """The corpus in one file. Raises CorpusError."""
+    if file.kind in ARCHIVE_TYPES:
+        notes: list[str] = []
+        corpora = [_read(entry, options, source) for entry in texts_in(file, _IN_ARCHIVES, options.max_bytes, notes)]
+        if not corpora:
+            raise CorpusError(f'"{file.name}" holds only empty files. Pack some texts.')
+        return _joined(corpora, file.name, source, tuple(notes))
+    if file.kind in PARQUET_TYPES:
+        documents = parquet_documents(file, options.column, options.max_bytes)
+        return _from_table(Decoded("", "UTF-8 (Parquet)", ()), documents, file.name, source)
+    text = Text(file)
+    _refuse_empty(next(text.pieces(), ""), file.name, text)
+    if file.kind in CSV_TYPES:
+        documents = csv_documents(text.lines, file.name, options.column, options.keep_good_lines)
+    elif file.kind in JSONL_TYPES:
+        documents = jsonl_documents(text.lines, file.name, options.column, options.keep_good_lines)
+    else:
+        return _from_stream(text.whole(), file.name, source)
+    return _from_table(Decoded("", text.coding.label, text.notes), documents, file.name, source)
+
+
+def _joined(corpora: Sequence[Corpus], label: str, source: str, notes: tuple[str, ...]) -> Corpus:
+    """Several corpora as one. Notes of each are said with its name."""
+    encodings = Counter(corpus.encoding for corpus in corpora)
+    said = list(notes)
+    if len(encodings) == 1:
+        encoding = next(iter(encodings))
+    else:
+        encoding = "mixed: " + ", ".join(f"{each} ({count:,})" for each, count in encodings.most_common(6))
+        listed = "; ".join(f'"{corpus.name}" is {corpus.encoding}' for corpus in corpora[:20])
+        more = f"; and {len(corpora) - 20:,} more" if len(corpora) > 20 else ""
+        said.append(f"Encodings differ: {listed}{more}.")
+    for corpus in corpora:
+        ours = [note for note in corpus.notes if not note.startswith(("Encoding:", "Documents:"))]
+        said += [f'In "{corpus.name}": {note}' for note in ours] if len(said) < 40 else []
+    short = len(corpora) >= MANY_TEXTS and all(len(corpus.text) <= SHORT_TEXT for corpus in corpora)
+    names = shown_list([corpus.name for corpus in corpora], 8)
+    if short or any(corpus.documents is not None for corpus in corpora):
+        documents = [d for corpus in corpora for d in corpus.documents or (corpus.text.strip("\n"),)]
+        each = ", each a document" if all(corpus.documents is None for corpus in corpora) else ""
+        said.append(f"Joined: {len(corpora):,} texts{each}: {names}.")
+        joined = _from_table(Decoded("", encoding, ()), Documents(tuple(documents), tuple(said)), label, source)
+    elif len(corpora) == 1:
+        return replace(corpora[0], name=shown(label), notes=(*corpora[0].notes, *notes))
+    else:
+        said.append(f"Joined: {len(corpora):,} texts, one after the other: {names}.")
+        text = join_texts([corpus.text.removesuffix("\n") for corpus in corpora], "\n", shown(label))
+        joined = Corpus(shown(label), text, source, encoding, tuple(said))
+    return replace(joined, name=shown(label))
+
+
 def _from_stream(read: Decoded, label: str, source: str) -> Corpus:
     """A corpus of plain text; of documents where lines hold nothing but the end-of-text mark."""
-    lines = read.text.split("\n")
-    if END_OF_TEXT not in lines:
-        _refuse_uniform(read.text, label)
+    _refuse_empty(read.text, label)
+    parts = re.split(rf"^{re.escape(END_OF_TEXT)}$", read.text, flags=re.M) if END_OF_TEXT in read.text else [read.text]
+    if len(parts) == 1:
+        refuse_uniform(read.text, label)
         return Corpus(label, read.text, source, read.encoding, read.notes)
-    documents, current = [], list[str]()
-    for line in (*lines, END_OF_TEXT):
-        if line == END_OF_TEXT:
-            documents.append("\n".join(current).strip("\n"))
-            current = []
-        else:
-            current.append(line)
-    kept = tuple(document for document in documents if document.strip())
+    kept = tuple(document for part in parts if (document := part.strip("\n")).strip())
     note = f"Split at the lines {END_OF_TEXT}, which are no part of the text."
     return _from_table(read, Documents(kept, (note,)), label, source)
 
 
 def _from_table(read: Decoded, documents: Documents, label: str, source: str) -> Corpus:
-    text = "\n".join(documents.texts)
+    text = join_texts(documents.texts, "\n", label)
     _refuse_empty(text, label)
-    _refuse_uniform(text, label)
+    refuse_uniform(text, label)
     notes = (*read.notes, *documents.notes, f"Documents: {len(documents.texts):,}.")
     return Corpus(label, text, source, read.encoding, notes, documents.texts)
 
 
-def _refuse_empty(text: str, label: str) -> None:
-    if not text:
+def _refuse_empty(beginning: str, label: str, rest: Text | None = None) -> None:
+    """Raises for a text without a character to read. rest: the text that this is the beginning of."""
+    if not beginning:
         raise CorpusError(f'"{label}" holds no text. {WHAT_CAN_BE_READ}')
-    if text.isspace():
+    if beginning.isspace() and (rest is None or all(piece.isspace() for piece in rest.pieces())):
         raise CorpusError(f'"{label}" holds only spaces and line breaks. {WHAT_CAN_BE_READ}')
 
 
-def _refuse_uniform(text: str, label: str) -> None:
+def refuse_uniform(text: str, label: str) -> None:
+    """Raises CorpusError for a text of a single character, once or many times: there is nothing to learn from it."""
     if len(text) == 1:
         raise CorpusError(
             f'"{label}" is one character long. A model learns which token follows which, so it needs '
             "a text: a page is enough to try, some hundred thousand characters are enough to learn a style."
         )
-    if text == text[0] * len(text):
+    first = re.search("[^\n]", text)
+    only = first[0] if first else "\n"
+    if not re.search(f"[^\n{re.escape(only)}]", text):  # no strip(): that would copy a text of 200 MB
         raise CorpusError(
-            f'"{label}" repeats one character ("{shown(text[0])}") and nothing else. There is nothing to predict; '
+            f'"{label}" repeats one character ("{shown(only)}") and nothing else. There is nothing to predict; '
             "use a text with different characters."
         )
 
@@ -276,22 +378,26 @@ def _belongs_to_previous(text: str, place: int) -> bool:
 
 
 __all__ = [
+    "ARCHIVE_TYPES",
     "CSV_TYPES",
     "DEFAULT_MAX_BYTES",
     "END_OF_TEXT",
     "JSONL_TYPES",
+    "PARQUET_TYPES",
     "READABLE_TYPES",
+    "TABLE_TYPES",
     "TEXT_TYPES",
     "Corpus",
     "CorpusError",
     "CorpusStatistics",
     "Preview",
     "check_trainable",
-    "csv_columns",
     "from_text",
-    "jsonl_fields",
     "lines_as_documents",
+    "preview",
+    "read_corpora",
     "read_corpus",
+    "refuse_uniform",
     "split_documents",
     "split_text",
     "statistics",

@@ -150,9 +150,7 @@ def prepare(corpus: Corpus, tokenizer: Tokenizer, recipe: Recipe) -> Data:
         kept = documents_of(corpus)[: recipe.max_documents]
         corpus = replace(corpus, text="\n".join(kept), documents=kept)
     context = recipe.model_config(tokenizer.vocab_size).context
-    token_bytes = torch.tensor(
-        [len(tokenizer.piece(token).raw) for token in range(tokenizer.vocab_size)], dtype=torch.float64
-    )
+    token_bytes = torch.tensor(tokenizer.token_bytes(), dtype=torch.float64)
     if recipe.cut == "documents":
         return _documents(corpus, tokenizer, recipe, token_bytes, context)
     train_text, val_text = split_text(corpus.text, recipe.train.val_fraction)
@@ -178,8 +176,8 @@ def _documents(corpus: Corpus, tokenizer: Tokenizer, recipe: Recipe, token_bytes
         )
     train, val = split_documents(documents, recipe.train.val_fraction)
     head = [end] if recipe.start_mark else []
-    token_bytes = token_bytes.clone()
-    token_bytes[end] = 1.0  # it stands for the line break that parts two documents in a text
+    # The mark stands for the line break that parts two documents, where a first word does not carry that byte already.
+    token_bytes[end] = 0.0 if tokenizer.kind == "words" and recipe.start_mark else 1.0
     encoded = [[[*head, *tokenizer.encode(text), end] for text in part] for part in (train, val)]
     return Sequences.of(encoded[0], encoded[1], token_bytes, context)
 

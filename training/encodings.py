@@ -2,7 +2,8 @@
 
 The order is from certain to likely: byte order mark, UTF-8, UTF-16 and UTF-32 without a mark (seen by where their NUL
 bytes lie), UTF-8 with a little damage, then the old one- and two-byte encodings. What was found and what was repaired
-is said in `Decoded.notes`; nothing is repaired silently.
+is said in notes; nothing is repaired silently. A file is read in pieces of a megabyte, more than once where needed, so
+that a large one is never in memory twice.
 
 Does not know: UTF-16 without a mark of a text that has no NUL byte (Chinese without a single space or line break).
 """
@@ -11,9 +12,11 @@ import codecs
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
-from training.files import refuse_binary, refuse_known_binary
+from training.files import Source, join_texts, lines_of, refuse_binary, refuse_known_binary, source_of
 
 _MARKS: tuple[tuple[bytes, str, str], ...] = (  # UTF-32 first: its little-endian mark begins with UTF-16's
     (codecs.BOM_UTF8, "utf-8", "UTF-8 with byte order mark"),
@@ -43,9 +46,12 @@ _OTHER = {
     "big5": "Big5 (Chinese)",
     "cp949": "CP949 (Korean)",
 }
+_NAMES = _LATIN | _BEFORE_WINDOWS | _OTHER
+_SINGLE_BYTE = {*_LATIN, *_BEFORE_WINDOWS, "cp1251", "koi8_r", "cp1253", "cp1255", "cp1256"}
 # What text does not contain: control characters other than tab, line feed, vertical tab, form feed, carriage return,
 # Ctrl-Z (end of file under DOS) and escape (coloured terminal logs). NUL is counted apart.
 _CONTROLS = bytes(set(range(1, 32)) - {9, 10, 11, 12, 13, 26, 27} | {127})
+_NARROW = 16_384  # characters
 _LEGACY_SAMPLE = 200_000  # bytes, of lines that are not plain ASCII, looked at to tell old encodings apart
 
 
@@ -57,25 +63,79 @@ class Decoded(NamedTuple):
     notes: tuple[str, ...]
 
 
+class Coding(NamedTuple):
+    """How bytes become text: Python's codec, what is done with bytes it cannot read, and the bytes of a mark to skip.
+
+    `label` is the encoding as a person calls it; `notes` say what is to be repaired.
+    """
+
+    codec: str
+    label: str
+    notes: tuple[str, ...] = ()
+    errors: str = "strict"
+    skip: int = 0
+
+
+class Text:
+    """A source as text with `\\n` line ends, read anew each time it is asked for."""
+
+    def __init__(self, source: Source) -> None:
+        """Looks at the whole source once. Raises CorpusError when it is no text in any encoding known here."""
+        self.source = source
+        self.coding = recognise(source)
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said about encoding and repairs; the repairs are those of the last reading."""
+        return (f"Encoding: {self.coding.label}.", *self.coding.notes, *tidy_notes(self._counts))
+
+    def pieces(self) -> Iterator[str]:
+        """The text in pieces of about a megabyte."""
+        counts: Counter[str] = Counter()
+        decoder = codecs.getincrementaldecoder(self.coding.codec)(self.coding.errors)
+        held, begun = "", False  # a carriage return at the end of a piece waits for what follows
+        for chunk in chain(self.source.chunks(self.coding.skip), (b"",)):
+            piece = held + decoder.decode(chunk, final=not chunk)
+            held = "\r" if piece.endswith("\r") and chunk else ""
+            piece = piece.removesuffix("\r") if held else piece
+            piece = tidy(piece, counts, first=not begun)
+            if piece:
+                begun = True
+                yield piece
+        self._counts = counts
+
+    def lines(self) -> Iterator[str]:
+        """Its lines, each with its line end. Raises CorpusError for one that no table has."""
+        return lines_of(self.pieces(), self.source.name)
+
+    def whole(self) -> Decoded:
+        """The text in one. Raises CorpusError when it takes too much memory."""
+        parts: list[str] = []
+        for piece in self.pieces():
+            wide = not piece.isascii() and len(piece) > _NARROW
+            # one emoji makes a whole piece four times as large: only the slice with it stays so
+            parts += [piece[i : i + _NARROW] for i in range(0, len(piece), _NARROW)] if wide else [piece]
+        text = join_texts(parts, "", self.source.name)
+        return Decoded(text, self.coding.label, self.notes)
+
+
 def decode(raw: bytes, name: str) -> Decoded:
     """`raw`, the bytes of the file called `name` (already fit to be shown), as text with `\\n` line ends.
 
     Raises CorpusError when the bytes are a known binary format, or no text in any encoding known here.
     """
-    refuse_known_binary(raw, name)
-    text, encoding, notes = _decode(raw, name)
-    counts: Counter[str] = Counter()
-    text = tidy(text, counts)
-    return Decoded(text, encoding, (f"Encoding: {encoding}.", *notes, *tidy_notes(counts)))
+    return Text(source_of(raw, name)).whole()
 
 
-def tidy(text: str, counts: Counter[str]) -> str:
+def tidy(text: str, counts: Counter[str], first: bool = True) -> str:
     """`text` without NUL and byte order marks at its start, without lone surrogates, with `\\n` line ends only.
 
+    first: whether it is the beginning of the whole.
     Lone surrogates (half of a character; JSON escapes can hold them) cannot be written as UTF-8 and become U+FFFD.
     What was done is added to `counts`, for `tidy_notes`.
     """
-    if text.startswith("\ufeff"):
+    if first and text.startswith("\ufeff"):
         text = text.lstrip("\ufeff")
     if "\x00" in text:
         counts["nul"] += text.count("\x00")
@@ -101,33 +161,53 @@ def tidy_notes(counts: Counter[str]) -> tuple[str, ...]:
     return tuple(sentence.format(f"{counts[key]:,}") for key, sentence in sentences.items() if counts[key])
 
 
-def _decode(raw: bytes, name: str) -> tuple[str, str, tuple[str, ...]]:
-    for mark, codec, encoding in _MARKS:
-        if raw.startswith(mark):
-            found = _strict(raw[len(mark) :], codec)
-            if found is not None and _plausible(found):
-                return found, encoding, ()
+# --- recognising -----------------------------------------------------------------------------------------------------
+
+
+def recognise(source: Source) -> Coding:
+    """The encoding of a source. Raises CorpusError when it is a known binary format, or no text in any known here."""
+    head = source.head()
+    refuse_known_binary(head, source.name)
+    for mark, codec, label in _MARKS:
+        if head.startswith(mark):
+            start = _beginning(source, codec, len(mark))
+            if start is not None and _plausible(start):
+                return Coding(codec, label, skip=len(mark))
             if codec == "utf-8":
                 break  # damaged: the repair below says how much
-    if b"\x00" in raw:
-        return _with_nul(raw, name)
-    if _control_share(raw) > 0.02:
-        raise refuse_binary(name)
-    found = _strict(raw, "utf-8")
-    if found is not None:
-        return found, "UTF-8", ()
-    return _damaged_utf8(raw) or _legacy(raw)
+    nul, controls = _counted(source)
+    if nul[0] or nul[1]:
+        return _with_nul(source, nul, controls)
+    if controls > 0.02 * source.size:
+        raise refuse_binary(source.name)
+    if _beginning(source, "utf-8") is not None:
+        return Coding("utf-8", "UTF-8")
+    return _nearly_utf8(source, head) or _legacy(source)
 
 
-def _strict(raw: bytes, codec: str) -> str | None:
+def _beginning(source: Source, codec: str, skip: int = 0) -> str | None:
+    """The first characters of the source in this codec; None when not all of it can be read so."""
+    decoder = codecs.getincrementaldecoder(codec)("strict")
+    start = ""
     try:
-        return raw.decode(codec)
+        for chunk in chain(source.chunks(skip), (b"",)):
+            text = decoder.decode(chunk, final=not chunk)
+            if len(start) < 50_000:
+                start += text[:50_000]
     except UnicodeDecodeError:
         return None
+    return start
 
 
-def _control_share(raw: bytes) -> float:
-    return 1 - len(raw.translate(None, _CONTROLS)) / max(1, len(raw))
+def _counted(source: Source) -> tuple[tuple[int, int], int]:
+    """NUL bytes at even and at odd places, and bytes of the control characters that text does not have."""
+    even = odd = controls = 0
+    for chunk in source.chunks():
+        if b"\x00" in chunk:
+            even += chunk[0::2].count(0)
+            odd += chunk[1::2].count(0)
+        controls += len(chunk) - len(chunk.translate(None, _CONTROLS))
+    return (even, odd), controls
 
 
 def _plausible(text: str) -> bool:
@@ -137,74 +217,131 @@ def _plausible(text: str) -> bool:
     return odd <= 0.02 * len(sample)
 
 
-def _with_nul(raw: bytes, name: str) -> tuple[str, str, tuple[str, ...]]:
+def _with_nul(source: Source, nuls: tuple[int, int], controls: int) -> Coding:
     """Bytes with NULs: wide encodings without a mark, or text with a few stray NULs, or no text.
 
     Latin letters in UTF-16 have their NUL always in the second byte (little-endian) or always in the first.
     """
-    nul = raw.count(0)
-    first, second = raw[0::2].count(0), raw[1::2].count(0)
+    (first, second), nul, size = nuls, sum(nuls), source.size
     wide = "utf-16-le" if second >= first else "utf-16-be"
     one_sided = max(first, second) >= 0.95 * nul
-    mostly_latin = one_sided and nul >= 0.3 * len(raw)
-    if len(raw) % 4 == 0 and nul >= 0.5 * len(raw):
+    mostly_latin = one_sided and nul >= 0.3 * size
+    if size % 4 == 0 and nul >= 0.5 * size:
         for codec in ("utf-32-le", "utf-32-be"):
-            found = _strict(raw, codec)
-            if found is not None and _plausible(found):
-                return found, f"UTF-32, {_endian(codec)}, no byte order mark", ()
+            start = _beginning(source, codec)
+            if start is not None and _plausible(start):
+                return Coding(codec, f"UTF-32, {_endian(codec)}, no byte order mark")
     if not mostly_latin:
-        rest = raw.replace(b"\x00", b"")
-        stray = nul <= 0.01 * len(raw) or nul <= 2  # two, so that a short text with one slip is not refused
-        if stray and rest and _control_share(rest) <= 0.02 and _strict(rest, "utf-8") is not None:
-            return raw.decode("utf-8"), "UTF-8", ()  # tidy() takes the NULs out and says so
-    found = _strict(raw, wide) if one_sided else None
-    if found is not None and _plausible(found):
-        return found, f"UTF-16, {_endian(wide)}, no byte order mark", ()
-    raise refuse_binary(name)
+        stray = nul <= 0.01 * size or nul <= 2  # two, so that a short text with one slip is not refused
+        if stray and nul < size and controls <= 0.02 * (size - nul) and _beginning(source, "utf-8") is not None:
+            return Coding("utf-8", "UTF-8")  # tidy() takes the NULs out and says so
+    start = _beginning(source, wide) if one_sided else None
+    if start is not None and _plausible(start):
+        return Coding(wide, f"UTF-16, {_endian(wide)}, no byte order mark")
+    raise refuse_binary(source.name)
 
 
 def _endian(codec: str) -> str:
     return "little-endian" if codec.endswith("le") else "big-endian"
 
 
-def _damaged_utf8(raw: bytes) -> tuple[str, str, tuple[str, ...]] | None:
-    """UTF-8 in which nine in ten characters beyond ASCII are whole; None when it is something else.
+def _nearly_utf8(source: Source, head: bytes) -> Coding | None:
+    """UTF-8 with damage, or UTF-8 with lines in an old encoding among it; None when it is something else.
 
-    Text in an old encoding has next to none: its accented bytes are followed by plain letters.
+    Damaged is a text in which nine in ten characters beyond ASCII are whole; text in an old encoding has next to none,
+    because its accented bytes are followed by plain letters. Mixed is a text with whole lines of either.
     """
-    text = raw.decode("utf-8", errors="replace")
-    replaced = text.count("\ufffd")
-    broken = replaced - raw.count("\ufffd".encode())
-    whole = len(text) - len(text.encode("ascii", errors="ignore")) - replaced
-    if whole < 9 * broken and not raw.startswith(codecs.BOM_UTF8):
-        return None
-    note = f"Broken UTF-8 sequences replaced by U+FFFD: {broken:,}."
-    return text, "UTF-8, damaged", (note,)
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    whole = replaced = genuine = 0
+    tail = b""
+    for chunk in chain(source.chunks(), (b"",)):
+        text = decoder.decode(chunk, final=not chunk)
+        found = text.count("\ufffd")
+        replaced += found
+        whole += len(text) - len(text.encode("ascii", errors="ignore")) - found
+        genuine += (tail + chunk).count("\ufffd".encode())
+        tail = chunk[-2:]
+    broken = replaced - genuine
+    if whole >= 9 * broken or head.startswith(codecs.BOM_UTF8):
+        note = f"Broken UTF-8 sequences replaced by U+FFFD: {broken:,}."
+        return Coding("utf-8", "UTF-8, damaged", (note,), "replace")
+    return _mixed(source) if whole >= 5 else None
 
 
-def _legacy(raw: bytes) -> tuple[str, str, tuple[str, ...]]:
-    """Old encodings. Western European unless the evidence is against it, because it is by far the most common.
-
-    Latin scripts use a few bytes above 127 among plain letters; other scripts are nearly all above 127.
-    """
+def _mixed(source: Source) -> Coding | None:
+    """UTF-8 lines and lines in one old encoding in the same file, as when two files were glued together."""
+    good = bad = first = 0
     sample = b""
-    for line in raw.split(b"\n"):  # a line end is never half of a two-byte character
+    for number, line in enumerate(_byte_lines(source), 1):
+        if line.isascii():
+            continue
+        try:
+            line.decode("utf-8")
+            good += 1
+        except UnicodeDecodeError:
+            bad += 1
+            first = first or number
+            if len(sample) < _LEGACY_SAMPLE:
+                sample += line[:_LEGACY_SAMPLE] + b"\n"
+    if good < 2 or good < 0.1 * (good + bad):
+        return None
+    old = next((codec for codec in _candidates(sample) if codec in _SINGLE_BYTE), "cp1252")
+    note = (
+        f"Mixed encodings: lines that are not UTF-8 as the others are were taken for {_NAMES[old]}: {bad:,}, the first "
+        f"is line {first:,}. If letters look wrong there, save the file as UTF-8 and upload it again."
+    )
+    return Coding("utf-8", f"UTF-8 mixed with {_NAMES[old]}", (note,), _falling_back(old))
+
+
+def _falling_back(codec: str) -> str:
+    """The name of an error handler that reads what is no UTF-8 in another codec, byte for byte."""
+
+    def handle(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeDecodeError)
+        return error.object[error.start : error.end].decode(codec, errors="replace"), error.end
+
+    name = f"glass-{codec}"
+    codecs.register_error(name, handle)
+    return name
+
+
+def _byte_lines(source: Source) -> Iterator[bytes]:
+    begun: list[bytes] = []
+    for chunk in source.chunks():
+        first, *others = chunk.split(b"\n")
+        begun.append(first)
+        if others:
+            yield b"".join(begun)
+            yield from others[:-1]
+            begun = [others[-1]]
+    yield b"".join(begun)
+
+
+def _legacy(source: Source) -> Coding:
+    """Old encodings. Western European unless the evidence is against it, because it is by far the most common."""
+    sample = b""
+    for line in _byte_lines(source):  # a line end is never half of a two-byte character
         if not line.isascii():
             sample += line[:_LEGACY_SAMPLE] + b"\n"
         if len(sample) >= _LEGACY_SAMPLE:
             break
+    windows = _beginning(source, "cp1252") is not None
+    for codec in _candidates(sample, windows):
+        if _beginning(source, codec) is not None:
+            return Coding(codec, _NAMES[codec], (_legacy_note(_NAMES[codec]),))
+    return Coding("latin-1", "Latin-1 (ISO 8859-1)", (_legacy_note("Latin-1"),))
+
+
+def _candidates(sample: bytes, windows: bool = True) -> list[str]:
+    """The old codecs that lines beyond ASCII can be in, best first. windows: whether Windows-1252 can read everything.
+
+    Latin scripts use a few bytes above 127 among plain letters; other scripts are nearly all above 127.
+    """
     high = sum(map(sample.count, (bytes([b]) for b in range(128, 256))))
     plain = len(re.findall(rb"[A-Za-z]", sample))
-    latin_script = high < 0.45 * (high + plain)
-    if not latin_script:
-        names = _OTHER
-    else:
-        names = _BEFORE_WINDOWS if _strict(raw, "cp1252") is None else _LATIN
-    for codec in _ranked(sample, names):
-        text = _strict(raw, codec)
-        if text is not None:
-            return text, names[codec], (_legacy_note(names[codec]),)
-    return raw.decode("latin-1"), "Latin-1 (ISO 8859-1)", (_legacy_note("Latin-1"),)
+    if high >= 0.45 * (high + plain):
+        return _ranked(sample, _OTHER)
+    return _ranked(sample, _LATIN if windows else _BEFORE_WINDOWS)
 
 
 def _legacy_note(encoding: str) -> str:

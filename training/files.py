@@ -4,14 +4,24 @@ Knows nothing of encodings (`encodings.py`) or of columns (`tables.py`). Everyth
 nothing that a visitor sends is ever executed, imported or used as a path to write to.
 """
 
+import io
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
-#: Largest corpus file that is read, in bytes. A 50 MB text holds some ten million words, hours of training on a CPU.
-DEFAULT_MAX_BYTES = 50_000_000
+#: Largest corpus that is read on one's own machine, in bytes; a server that strangers reach sets a smaller one.
+DEFAULT_MAX_BYTES = 250_000_000
+#: Most memory that the texts of a corpus may take while they are put together, in bytes. Python gives every character
+#: of a text as many bytes as the widest one needs, so one emoji makes 200 MB of English four times as large.
+MAX_MEMORY = 1_100_000_000
+#: Longest line of a table, in characters: a table of texts has a line a row.
+MAX_LINE = 20_000_000
+_CHUNK = 1 << 20  # bytes read at once; even, so that the halves of a two-byte character stay on their sides
 
-WHAT_CAN_BE_READ = "Upload plain text: a .txt, .md, .csv or .jsonl file, or paste the text."
+WHAT_CAN_BE_READ = "Upload plain text: a .txt, .md, .csv, .tsv, .jsonl, .parquet or .zip file, or paste the text."
 
 # Only unmistakable openings. Those that are printable letters count only in a file that also holds NUL bytes, because
 # a poem may begin with "RIFF".
@@ -34,7 +44,7 @@ _BINARY_OPENINGS: tuple[tuple[bytes, str], ...] = (
 _PRINTABLE_OPENINGS: tuple[tuple[bytes, str], ...] = (
     (b"GIF87a", "a GIF picture"),
     (b"GIF89a", "a GIF picture"),
-    (b"PAR1", "a Parquet table"),
+    (b"PAR1", "a Parquet table (rename it to .parquet and it can be read)"),
     (b"RIFF", "a sound, picture or video file"),
     (b"OggS", "a sound file"),
     (b"ID3", "a sound file"),
@@ -93,34 +103,140 @@ def too_large(name: str, size: int, max_bytes: int) -> CorpusError:
     )
 
 
-def read_bytes(path: str | Path, max_bytes: int = DEFAULT_MAX_BYTES, name: str | None = None) -> bytes:
-    """The bytes of a regular file of at most `max_bytes`. The size is looked at before anything is read.
+@dataclass(frozen=True)
+class Source:
+    """The bytes of one file, to be read as often as needed without being held; or bytes that are held already.
+
+    `name` is fit to be shown, `kind` its type in lower case (".csv"), `size` in bytes.
+    """
+
+    name: str
+    kind: str
+    size: int
+    path: Path | None = field(default=None, repr=False)
+    raw: bytes | None = field(default=None, repr=False)
+
+    def open(self) -> BinaryIO:
+        """A binary file at its beginning. Raises CorpusError when it has gone or cannot be read."""
+        if self.path is None:
+            return io.BytesIO(self.raw or b"")
+        try:
+            return self.path.open("rb")
+        except OSError as error:
+            raise unreadable(self.name) from error
+
+    def chunks(self, skip: int = 0) -> Iterator[bytes]:
+        """The bytes from `skip` on, a megabyte at a time, all but the last of even length."""
+        with self.open() as handle:
+            try:
+                handle.seek(skip)
+                left = self.size - skip  # what is appended meanwhile is not read
+                while left > 0 and (chunk := handle.read(min(_CHUNK, left))):
+                    left -= len(chunk)
+                    yield chunk
+            except OSError as error:
+                raise unreadable(self.name) from error
+
+    def head(self, length: int = 4096) -> bytes:
+        """The first bytes."""
+        with self.open() as handle:
+            return handle.read(length)
+
+
+def unreadable(name: str) -> CorpusError:
+    """The sentence for a file that the system does not let us read."""
+    return CorpusError(f'"{name}" could not be read. Check that it is not locked, or upload it again.')
+
+
+def open_source(path: str | Path, max_bytes: int = DEFAULT_MAX_BYTES, name: str | None = None) -> Source:
+    """A regular file of at most `max_bytes`, looked at but not read.
 
     Raises CorpusError when the file is missing, no regular file, unreadable, empty or too large.
     """
-    name = shown_file(path) if name is None else shown(name)
+    label = shown_file(path) if name is None else shown(name)
     path = Path(path)
     try:
         if path.is_dir():
-            raise CorpusError(f'"{name}" is a folder. {WHAT_CAN_BE_READ}')
+            raise CorpusError(f'"{label}" is a folder. {WHAT_CAN_BE_READ}')
         if path.exists() and not path.is_file():  # a pipe or a device would never end
-            raise CorpusError(f'"{name}" is not a regular file. {WHAT_CAN_BE_READ}')
+            raise CorpusError(f'"{label}" is not a regular file. {WHAT_CAN_BE_READ}')
         size = path.stat().st_size
         if size > max_bytes:
-            raise too_large(name, size, max_bytes)
-        with path.open("rb") as handle:
-            raw = handle.read(max_bytes + 1)
+            raise too_large(label, size, max_bytes)
+        if size == 0:
+            raise empty(label)
     except FileNotFoundError:
-        raise CorpusError(f'There is no file "{name}". Check the name, or upload it again.') from None
+        raise CorpusError(f'There is no file "{label}". Check the name, or upload it again.') from None
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path; CorpusError passes through
         if isinstance(error, CorpusError):
             raise
-        raise CorpusError(f'"{name}" could not be read. Check that it is not locked, or upload it again.') from error
-    if len(raw) > max_bytes:  # it grew between the look and the reading
-        raise too_large(name, len(raw), max_bytes)
+        raise unreadable(label) from error
+    return Source(label, path.suffix.lower(), size, path=path)
+
+
+def source_of(raw: bytes, name: str, kind: str = "") -> Source:
+    """Bytes in memory as a source. Raises CorpusError when there are none."""
     if not raw:
-        raise CorpusError(f'"{name}" is empty (0 bytes). {WHAT_CAN_BE_READ}')
-    return raw
+        raise empty(name)
+    return Source(name, kind, len(raw), raw=raw)
+
+
+def empty(name: str) -> CorpusError:
+    """The sentence for a file without a byte."""
+    return CorpusError(f'"{name}" is empty (0 bytes). {WHAT_CAN_BE_READ}')
+
+
+def join_texts(parts: Sequence[str], between: str, name: str) -> str:
+    """The parts as one text, `between` each two. Raises CorpusError when that takes more memory than MAX_MEMORY."""
+    length = sum(map(len, parts)) + len(between) * max(0, len(parts) - 1)
+    width = max((_width(part) for part in parts), default=1)
+    need = sum(map(sys.getsizeof, parts)) + length * width
+    if need > MAX_MEMORY:
+        share = MAX_MEMORY / need
+        wide = max(max(part) for part in parts if _width(part) == width)
+        because = f' (a character such as "{shown(wide)}" makes each of its characters {width} bytes)'
+        raise CorpusError(
+            f'"{name}" takes {megabytes(need)} of memory as text{because if width > 1 else ""}, and the limit is '
+            f"{megabytes(MAX_MEMORY)}. Cut it to about {share:.0%} of its length or take a part of it."
+        )
+    return between.join(parts)
+
+
+def _width(text: str) -> int:
+    """Bytes that Python takes for each character of a text."""
+    if text.isascii():
+        return 1
+    if len(text) > 1_000:  # by its size: looking at each character takes seconds
+        by_size = (sys.getsizeof(text) - 80) / len(text)
+        return 1 if by_size < 1.5 else 2 if by_size < 3 else 4
+    widest = max(text)
+    return 1 if widest < "\u0100" else 2 if widest < "\U00010000" else 4
+
+
+def lines_of(pieces: Iterable[str], name: str) -> Iterator[str]:
+    """The lines of a text that comes in pieces, each with its `\\n`; nothing else ends a line.
+
+    Raises CorpusError when one is longer than MAX_LINE: that is no line of a table.
+    """
+    begun: list[str] = []
+    length, number = 0, 1
+    for piece in pieces:
+        first, *others = piece.split("\n")
+        begun.append(first)
+        length += len(first)
+        if length > MAX_LINE:
+            raise CorpusError(
+                f'Line {number:,} of "{name}" is longer than {MAX_LINE // 1_000_000} million characters, so this is no '
+                "table with a row a line. Save it again with line breaks between the rows, or, if it is one long text, "
+                "rename it to .txt."
+            )
+        if others:
+            yield "".join(begun) + "\n"
+            for line in others[:-1]:
+                yield line + "\n"
+            begun, length, number = [others[-1]], len(others[-1]), number + len(others)
+    if length:
+        yield "".join(begun)
 
 
 def refuse_known_binary(raw: bytes, name: str) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from training.corpus import CSV_TYPES, JSONL_TYPES, READABLE_TYPES, Corpus, lines_as_documents, read_corpus
+from training.corpus import JSONL_TYPES, READABLE_TYPES, Corpus, lines_as_documents, read_corpus
 from training.files import DEFAULT_MAX_BYTES, CorpusError, shown, shown_list, too_large
 
 _SECONDS_TO_ANSWER = 10.0
@@ -115,7 +115,7 @@ def dataset_files(
     `repo_id` is "owner/name" or the address of the data set's page. Raises CorpusError when the Hub cannot be
     reached, the data set is not there, or it holds no readable file (then the sentence names what it does hold).
     """
-    repo_id, revision = _checked_repo(repo_id), _checked_revision(revision)
+    repo_id, revision = repo_name(repo_id), _checked_revision(revision)
     hub = _library()
     try:
         info = hub.HfApi(endpoint=_endpoint(endpoint)).dataset_info(
@@ -149,7 +149,7 @@ def download(
 
     The size is asked for first, so that a file over `max_bytes` is refused before it is fetched. Raises CorpusError.
     """
-    repo_id, filename, revision = _checked_repo(repo_id), _checked_file(filename), _checked_revision(revision)
+    repo_id, filename, revision = repo_name(repo_id), _checked_file(filename), _checked_revision(revision)
     hub = _library()
     address = _endpoint(endpoint)
     place: dict[str, Any] = {"repo_id": repo_id, "filename": filename, "repo_type": "dataset", "revision": revision}
@@ -188,7 +188,7 @@ def fetch(
 
     Raises CorpusError for everything that `download` and `read_corpus` refuse.
     """
-    repo_id = _checked_repo(repo_id)
+    repo_id = repo_name(repo_id)
     path = download(
         repo_id,
         filename,
@@ -201,7 +201,7 @@ def fetch(
     kind = PurePosixPath(filename).suffix.lower()
     return read_corpus(
         path,
-        column=column if kind in CSV_TYPES else None,
+        column=column if kind not in JSONL_TYPES else None,
         field=column if kind in JSONL_TYPES else None,
         keep_good_lines=keep_good_lines,
         max_bytes=max_bytes,
@@ -246,7 +246,7 @@ def _endpoint(endpoint: str | None) -> str | None:
     return address.rstrip("/") or None
 
 
-def _checked_repo(repo_id: str) -> str:
+def repo_name(repo_id: str) -> str:
     """ "owner/name" from a repository name or the address of its page. Raises CorpusError for anything else."""
     name = re.sub(r"^(https?://[^/]+/)?(datasets/)?", "", repo_id.strip())
     name = re.split(r"/(?:tree|blob|resolve|viewer)(?:/|$)|[?#]", name)[0].rstrip("/")

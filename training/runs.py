@@ -6,6 +6,7 @@
 <run>/checkpoints/best     the lowest validation loss so far
 <run>/checkpoints/last     the latest evaluation
 <run>/snapshots/           weights kept through training
+<run>/running              locked by the program that trains it, gone or unlocked once it is over
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ from model.checkpoint import INDEX, write_atomically
 from training import events
 from training.config import Recipe
 from training.events import Event
+from training.locks import Mark, marked
 
+Stamp = tuple[int, int]
+"""Tells one state of a file from another: when it was written (ns), and its size in bytes."""
 _KINDS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in vars(events).values()
@@ -58,6 +62,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._metrics: TextIO | None = None
+        self._mark: Mark | None = None
 
     @property
     def id(self) -> str:
@@ -113,22 +118,50 @@ class RunFolder:
         self._metrics.write(json.dumps(event.to_dict(), ensure_ascii=False) + "\n")
         self._metrics.flush()
 
+    def hold(self) -> None:
+        """Tell other programs that this one trains the run, until `close` or the end of the process, a sudden one too.
+
+        Where the disk knows no locks they are not told: to them the run looks interrupted while it goes on.
+        """
+        if self._mark is None:
+            with contextlib.suppress(OSError):
+                self._mark = Mark(self.path / "running")
+
+    def held(self) -> bool:
+        """Whether a program, this one or another, trains the run at this moment."""
+        return marked(self.path / "running")
+
     def close(self) -> None:
-        """Close metrics.jsonl."""
+        """Close metrics.jsonl, and let go of what `hold` took."""
         metrics, self._metrics = self._metrics, None
         if metrics is not None:
             with contextlib.suppress(OSError):  # a line that the disk refused was reported by `append`
                 metrics.close()
+        mark, self._mark = self._mark, None
+        if mark is not None:
+            mark.remove()
 
     def events(self) -> Iterator[Event]:
         """The run's events as far as they were written; a line cut short by a crash ends them."""
+        return (event for event, _ in self.events_from(0))
+
+    def events_from(self, offset: int) -> Iterator[tuple[Event, int]]:
+        """The events that stand in metrics.jsonl from a byte on, each with the byte behind it, to go on from later.
+
+        A line that is damaged, or not written to its end yet, ends them: the next call meets it again.
+        """
         try:
-            with (self.path / "metrics.jsonl").open(encoding="utf-8", errors="replace") as lines:
+            with (self.path / "metrics.jsonl").open("rb") as lines:
+                lines.seek(offset)
                 for line in lines:
+                    offset += len(line)
+                    if line.isspace():  # the end of a line that was read before its end was written
+                        continue
                     try:
-                        yield _event(json.loads(line))
-                    except (ValueError, KeyError, TypeError):
+                        event = _event(json.loads(line.decode(errors="replace")))
+                    except (ValueError, KeyError, TypeError, RecursionError):
                         return
+                    yield event, offset
         except FileNotFoundError:
             return
 
@@ -139,6 +172,10 @@ class RunFolder:
     def newest_checkpoint(self) -> Path | None:
         """The best checkpoint, else the last, else None."""
         return next((p for w in ("best", "last") if ((p := self.checkpoint(w)) / INDEX).exists()), None)
+
+    def stamp(self) -> Stamp | None:
+        """Of its config.json, which is written once: another one is another run. None where there is none."""
+        return _stamp(self.path / "config.json")
 
     def delete(self) -> None:
         """Remove the folder and all in it."""
@@ -153,15 +190,37 @@ def new_run_id(name: str) -> str:
     return f"{slug or 'run'}-{secrets.token_hex(16)}"
 
 
-def list_runs(root: Path) -> list[RunInfo]:
-    """The runs in a folder that can be read, newest first."""
-    found = []
+Known = dict[Path, tuple[Stamp, RunInfo | None]]
+"""Configs read before, None for one that cannot be read, so that a long list is not read over and over."""
+
+
+def list_runs(root: Path, known: Known | None = None) -> list[RunInfo]:
+    """The runs in a folder that can be read, newest first. known: is used and kept up to date."""
+    before, now = ({} if known is None else known), Known()
     for config in root.glob("*/config.json"):
-        try:
-            found.append(RunFolder(config.parent).info())
-        except RunError:
-            continue
-    return sorted(found, key=lambda info: info.created, reverse=True)
+        stamp = _stamp(config)
+        if stamp is None:
+            continue  # removed meanwhile
+        now[config] = before[config] if before.get(config, (None,))[0] == stamp else (stamp, _info(config.parent))
+    if known is not None:
+        known.clear()
+        known.update(now)
+    return sorted((info for _, info in now.values() if info), key=lambda info: info.created, reverse=True)
+
+
+def _info(path: Path) -> RunInfo | None:
+    try:
+        return RunFolder(path).info()
+    except RunError:
+        return None
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _event(values: dict[str, Any]) -> Event:

@@ -10,23 +10,28 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
 from training.encodings import tidy, tidy_notes
-from training.files import CorpusError, shown, shown_list
+from training.files import MAX_LINE, CorpusError, shown, shown_list
 
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _NO_DELIMITER = "\x1f"  # for a file of one column: a character that no line holds, so that commas stay text
-_SAMPLE_ROWS = 200
-_PREVIEW_ROWS = 5
+SAMPLE_ROWS = 200
+PREVIEW_ROWS = 5
 _PREVIEW_CELL = 200  # characters of a cell in a preview
 _TEXT_NAMES = re.compile(
     r"text|content|body|tweet|message|lyrics?|quote|story|poem|comment|review|sentence|article|abstract|line", re.I
 )
+_MOST_RAGGED = 0.25  # of the rows; a table with more of them than this was taken apart wrongly
 _NUMBER = re.compile(r"[+-]?[.,]?\d[\d.,\xa0\u202f _]*([eE][+-]?\d+)?%?|[+-]?(nan|inf)", re.I)
+
+
+Lines = Callable[[], Iterator[str]]
+"""The lines of a text, each with its line end, from the beginning at each call."""
 
 
 class Documents(NamedTuple):
@@ -54,69 +59,84 @@ class Preview:
 # --- CSV -----------------------------------------------------------------------------------------------------------
 
 
-def csv_preview(text: str, name: str, notes: tuple[str, ...] = ()) -> Preview:
+def csv_preview(lines: Lines, name: str, notes: tuple[str, ...] = ()) -> Preview:
     """The columns of a CSV text and its first rows. Raises CorpusError when it has no rows or an unclosed quote."""
-    columns, rows, delimiter = _open_csv(text, name)
-    sample = [_fitted(row, len(columns)) for row in islice(rows, _SAMPLE_ROWS)]
+    columns, rows, delimiter = _open_csv(lines, name)
+    sample = [_fitted(row, len(columns)) for _, row in islice(rows, SAMPLE_ROWS)]
     layout = _DELIMITERS.get(delimiter, "one column")
-    return Preview(tuple(columns), _shortened(sample), _guess(columns, sample), layout, notes)
+    return Preview(tuple(columns), shortened(sample), guessed(columns, sample), layout, notes)
 
 
-def csv_documents(text: str, name: str, column: str | None) -> Documents:
+def csv_documents(lines: Lines, name: str, column: str | None, keep_good_lines: bool = False) -> Documents:
     """The non-empty cells of `column` (None: the column that looks most like text), one document each.
 
+    A row is ragged when it has more or fewer cells than the header. Few of them are said in the notes; many mean that
+    the texts were cut at their commas, and are refused, or, with `keep_good_lines`, left out.
     Raises CorpusError when the column is not there or holds numbers.
     """
     notes: list[str] = []
-    preview = csv_preview(text, name)
+    preview = csv_preview(lines, name)
     if not preview.rows:
         raise CorpusError(f'"{name}" has a header line but no rows below it. Upload a CSV that holds some texts.')
-    if column is None:
-        if preview.guess is None:
-            raise CorpusError(
-                f'No column of "{name}" looks like text. Say which one to use: {shown_list(preview.columns)}.'
-            )
-        column = preview.guess
-        if len(preview.columns) > 1:
-            notes.append(f'The text was taken from column "{shown(column)}".')
-    columns, rows, _ = _open_csv(text, name)
-    index = _find(column, columns, name, "column")
+    column = chosen(column, preview, name, "column", notes)
+    columns, rows, delimiter = _open_csv(lines, name)
+    index = find_column(column, columns, name, "column")
+    if delimiter == _NO_DELIMITER:
+        notes.append("No comma, semicolon, tab or vertical bar parts the header line, so that each line is one text.")
     cells: list[str] = []
-    ragged = 0
-    for row in rows:
-        ragged += len(row) != len(columns)
+    ragged: list[int] = []
+    count = 0
+    for line, row in rows:
+        count += 1
+        if len(row) != len(columns):
+            ragged.append(line)
+            if keep_good_lines:
+                continue
         cells.append(row[index] if index < len(row) else "")
-    if ragged:
-        notes.append(f"Rows with more or fewer cells than the header: {ragged:,}. Check that the quotes are right.")
-    return _kept(cells, "column", columns[index], columns, name, notes)
+    _judge_ragged(ragged, count, len(columns), name, keep_good_lines, notes)
+    return kept(cells, "column", columns[index], columns, name, notes)
 
 
-def _open_csv(text: str, name: str) -> tuple[list[str], Iterator[list[str]], str]:
-    if csv.field_size_limit() < len(text):  # a limit of the whole process, 131,072 by default: raised, never lowered
-        csv.field_size_limit(len(text))
-    delimiter = _sniff(text)
-    rows = _csv_rows(text, delimiter, name)
+def _judge_ragged(ragged: list[int], count: int, width: int, name: str, keep: bool, notes: list[str]) -> None:
+    """Raises for a table with many rows that do not fit its header, or adds a note."""
+    if not ragged:
+        return
+    where = _some_lines(ragged).rsplit(" ", 1)[0]
+    if keep:
+        notes.append(f"Left out: {_some_lines(ragged)} without the {width} cells that the header has.")
+    elif len(ragged) > _MOST_RAGGED * count:
+        raise CorpusError(
+            f'"{name}" is ragged: {len(ragged):,} of its {count:,} rows have more or fewer cells than the {width} of '
+            f"the header ({where}). Put quotes around texts that hold the delimiter and save it again, "
+            "or choose to keep the good lines only."
+        )
+    else:
+        said = f"Rows with more or fewer cells than the header: {len(ragged):,} ({where})."
+        notes.append(f"{said} Check that the quotes are right.")
+
+
+def _open_csv(lines: Lines, name: str) -> tuple[list[str], Iterator[tuple[int, list[str]]], str]:
+    """The names of the columns, the rows below them, each with the number of its first line, and the delimiter."""
+    if csv.field_size_limit() < MAX_LINE:  # a limit of the whole process, 131,072 by default: raised, never lowered
+        csv.field_size_limit(MAX_LINE)
+    delimiter = _sniff(lines)
+    rows = _csv_rows(lines(), delimiter, name)
     header = next(rows, None)
     if header is None:
         raise CorpusError(f'"{name}" has no rows. A CSV needs a header line with the column names, and rows below it.')
-    return _unique(header), rows, delimiter
+    return _unique(header[1]), rows, delimiter
 
 
-def _lines(text: str) -> Iterator[str]:
-    """The lines of `text` with their `\\n`; unlike str.splitlines, nothing else ends a line."""
-    start = 0
-    while start < len(text):
-        end = text.find("\n", start) + 1 or len(text)
-        yield text[start:end]
-        start = end
+def _csv_rows(lines: Iterator[str], delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    """(number of its first line, cells) of each row that is not blank, without empty cells beyond the header's.
 
-
-def _csv_rows(text: str, delimiter: str, name: str) -> Iterator[list[str]]:
-    """Rows that are not blank. A quote that never closes would swallow the rest of the file: it is an error."""
+    A quote that never closes would swallow the rest of the file: it is an error.
+    """
     read: list[str] = []  # the lines of the row that is being read
+    width = 0  # of the header
 
     def listen() -> Iterator[str]:
-        for line in _lines(text):
+        for line in lines:
             read.append(line)
             yield line
 
@@ -127,6 +147,8 @@ def _csv_rows(text: str, delimiter: str, name: str) -> Iterator[list[str]]:
         try:
             row = next(reader, None)
         except csv.Error as error:
+            if "field larger" in str(error):
+                raise _unclosed(name, lines_before + 1) from error
             raise CorpusError(
                 f'"{name}" is not a readable CSV: line {reader.line_num:,} cannot be taken apart. '
                 "Save it again as CSV with quotes around the texts."
@@ -134,13 +156,20 @@ def _csv_rows(text: str, delimiter: str, name: str) -> Iterator[list[str]]:
         if row is None:
             return
         if len(read) > 1 and _never_closes(read, delimiter):
-            raise CorpusError(
-                f'In "{name}" a quote opened in line {lines_before + 1:,} never closes, so the rest of the file '
-                'would become one cell. Close it, or double the quotes inside texts (""like this"").'
-            )
-        lines_before = reader.line_num
+            raise _unclosed(name, lines_before + 1)
+        begun, lines_before = lines_before + 1, reader.line_num
         if any(cell.strip() for cell in row):
-            yield row
+            width = width or len(row)
+            while len(row) > width and not row[-1].strip():  # as spreadsheets leave them behind a row
+                row.pop()
+            yield begun, row
+
+
+def _unclosed(name: str, line: int) -> CorpusError:
+    return CorpusError(
+        f'In "{name}" a quote opened in line {line:,} never closes, so the rest of the file '
+        'would become one cell. Close it, or double the quotes inside texts (""like this"").'
+    )
 
 
 def _never_closes(lines: list[str], delimiter: str) -> bool:
@@ -153,17 +182,22 @@ def _never_closes(lines: list[str], delimiter: str) -> bool:
     return False
 
 
-def _sniff(text: str) -> str:
+def _sniff(lines: Lines) -> str:
     """The delimiter that cuts the header into several cells and most rows into as many; else one column.
 
     csv.Sniffer guesses letters as delimiters when texts are long, so only the four usual ones are tried.
     """
     best, best_score = _NO_DELIMITER, 0.0
-    head = text[: 1 << 20]
+    head, size = [], 0
+    for line in lines():
+        head.append(line)
+        size += len(line)
+        if size > 1 << 20:
+            break
     for delimiter in _DELIMITERS:
         widths = []
         try:
-            for row in islice(csv.reader(_lines(head), delimiter=delimiter), _SAMPLE_ROWS):
+            for row in islice(csv.reader(head, delimiter=delimiter), SAMPLE_ROWS):
                 widths.append(len(row))
         except csv.Error:
             continue
@@ -191,45 +225,38 @@ def _fitted(row: list[str], width: int) -> list[str]:
 # --- JSON Lines ----------------------------------------------------------------------------------------------------
 
 
-def jsonl_preview(text: str, name: str, notes: tuple[str, ...] = ()) -> Preview:
+def jsonl_preview(lines: Lines, name: str, notes: tuple[str, ...] = ()) -> Preview:
     """The fields of the first objects of a JSON Lines text, in order of appearance, and the first rows.
 
     Broken lines are passed over here; `jsonl_documents` names them. Raises CorpusError when no line can be read.
     """
     fields: dict[str, None] = {}
     objects: list[dict[str, Any]] = []
-    for _, row in islice(_json_lines(text), _SAMPLE_ROWS):
+    for _, row in islice(_json_lines(lines()), SAMPLE_ROWS):
         if isinstance(row, dict):
             objects.append(row)
             fields.update(dict.fromkeys(row))
     if not objects:
-        raise _no_objects(text, name)
+        raise _no_objects(next(lines(), ""), name)
     columns = list(fields)
     rows = [[_cell(row.get(field, "")) for field in columns] for row in objects]
     texts = [field for field in columns if any(isinstance(row.get(field), str) for row in objects)]
     sample = [[_cell(row.get(field, "")) for field in texts] for row in objects]
-    return Preview(tuple(columns), _shortened(rows), _guess(texts, sample), "one JSON object a line", notes)
+    return Preview(tuple(columns), shortened(rows), guessed(texts, sample), "one JSON object a line", notes)
 
 
-def jsonl_documents(text: str, name: str, field: str | None, keep_good_lines: bool = False) -> Documents:
+def jsonl_documents(lines: Lines, name: str, field: str | None, keep_good_lines: bool = False) -> Documents:
     """The strings in `field` (None: the field that looks most like text), one document a line.
 
     A line is bad when it is no JSON, no object, or has no string in the field. Raises CorpusError naming the first bad
     lines, or, with `keep_good_lines`, leaves them out and says so in the notes.
     """
     notes: list[str] = []
-    preview = jsonl_preview(text, name)
-    if field is None:
-        if preview.guess is None:
-            raise CorpusError(
-                f'No field of "{name}" looks like text. Say which one to use: {shown_list(preview.columns)}.'
-            )
-        field = preview.guess
-        if len(preview.columns) > 1:
-            notes.append(f'The text was taken from field "{shown(field)}".')
-    field = preview.columns[_find(field, preview.columns, name, "field")]
+    preview = jsonl_preview(lines, name)
+    field = chosen(field, preview, name, "field", notes)
+    field = preview.columns[find_column(field, preview.columns, name, "field")]
     good, broken, without = [], [], []
-    for number, row in _json_lines(text):
+    for number, row in _json_lines(lines()):
         if not isinstance(row, dict):
             broken.append(number)
         elif isinstance(row.get(field), str):
@@ -240,12 +267,12 @@ def jsonl_documents(text: str, name: str, field: str | None, keep_good_lines: bo
     counts: Counter[str] = Counter()
     good = [tidy(document, counts) for document in good]  # JSON escapes can hold NUL, \r and half characters
     notes.extend(tidy_notes(counts))
-    return _kept(good, "field", field, preview.columns, name, notes)
+    return kept(good, "field", field, preview.columns, name, notes)
 
 
-def _json_lines(text: str) -> Iterator[tuple[int, Any]]:
+def _json_lines(lines: Iterator[str]) -> Iterator[tuple[int, Any]]:
     """(line number from 1, parsed value or None when it is no JSON) of each line that is not blank."""
-    for number, line in enumerate(_lines(text), 1):
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -254,8 +281,8 @@ def _json_lines(text: str) -> Iterator[tuple[int, Any]]:
             yield number, None
 
 
-def _no_objects(text: str, name: str) -> CorpusError:
-    if text.lstrip().startswith("["):
+def _no_objects(first: str, name: str) -> CorpusError:
+    if first.lstrip().startswith("["):
         return CorpusError(
             f'"{name}" is one JSON list. Save it as JSON Lines: one object a line, like {{"text": "..."}}.'
         )
@@ -297,7 +324,20 @@ def _cell(value: Any) -> str:
 # --- both ----------------------------------------------------------------------------------------------------------
 
 
-def _find(wanted: str, columns: Sequence[str], name: str, what: str) -> int:
+def chosen(column: str | None, preview: Preview, name: str, what: str, notes: list[str]) -> str:
+    """The column that was asked for, or the one that looks most like text, which is then said."""
+    if column is not None:
+        return column
+    if preview.guess is None:
+        raise CorpusError(
+            f'No {what} of "{name}" looks like text. Say which one to use: {shown_list(preview.columns)}.'
+        )
+    if len(preview.columns) > 1:
+        notes.append(f'The text was taken from {what} "{shown(preview.guess)}".')
+    return preview.guess
+
+
+def find_column(wanted: str, columns: Sequence[str], name: str, what: str) -> int:
     """The place of a column: its exact name, or the only one that differs in case or surrounding blanks alone."""
     if wanted in columns:
         return columns.index(wanted)
@@ -307,7 +347,7 @@ def _find(wanted: str, columns: Sequence[str], name: str, what: str) -> int:
     raise CorpusError(f'"{name}" has no {what} "{shown(wanted)}". Choose one of its {what}s: {shown_list(columns)}.')
 
 
-def _kept(cells: list[str], what: str, column: str, columns: Sequence[str], name: str, notes: list[str]) -> Documents:
+def kept(cells: list[str], what: str, column: str, columns: Sequence[str], name: str, notes: list[str]) -> Documents:
     """The cells that hold something. Raises CorpusError when they are empty or numbers."""
     where = f'{what} "{shown(column)}"'
     others = [other for other in columns if other != column]
@@ -326,7 +366,7 @@ def _is_number(cell: str) -> bool:
     return len(cell) < 40 and _NUMBER.fullmatch(cell.strip()) is not None
 
 
-def _guess(columns: Sequence[str], rows: list[list[str]]) -> str | None:
+def guessed(columns: Sequence[str], rows: list[list[str]]) -> str | None:
     """The column that looks most like text: long, different from row to row, several words, a telling name."""
     best, best_score = None, 0.0
     for place, column in enumerate(columns):
@@ -343,8 +383,8 @@ def _guess(columns: Sequence[str], rows: list[list[str]]) -> str | None:
     return best
 
 
-def _shortened(rows: list[list[str]]) -> tuple[tuple[str, ...], ...]:
+def shortened(rows: list[list[str]]) -> tuple[tuple[str, ...], ...]:
     return tuple(
         tuple(cell if len(cell) <= _PREVIEW_CELL else cell[: _PREVIEW_CELL - 1] + "…" for cell in row)
-        for row in rows[:_PREVIEW_ROWS]
+        for row in rows[:PREVIEW_ROWS]
     )

@@ -25,7 +25,7 @@
     const source = from[corpus.source] || String(corpus.source).replace(/^hub:/, 'from the Hub: ');
     return [
       h('h2', { class: 'g-title', 'data-testid': 'corpus-name' }, h('bdi', {}, corpus.name)),
-      h('p', { class: 'g-say' }, 'What a model will read: ' + source + ', ' + corpus.encoding + '.'),
+      h('p', { class: 'g-say' }, 'As it was read: ' + source + ', ' + corpus.encoding + '.'),
       figures(corpus.figures),
       corpus.notes.length ? h('ul', { class: 'g-notes' }, corpus.notes.map((note) => h('li', {}, h('bdi', {}, note)))) : null,
       h('h3', { class: 'g-subtitle' }, 'How it begins'),
@@ -112,16 +112,27 @@
     ask(server);
   });
 
-  glass.component('source', function ({ element, server }) {
+  glass.component('source', function ({ element, props, server, watch }) {
     const line = h('p', { class: 'g-source', 'data-testid': 'source' });
     element.querySelector('.g-mount').replaceChildren(line);
-    glass.on('corpus', (corpus) => {
+    let corpus = null;
+
+    function show() {
       if (!corpus) return;
       if (corpus.ok === false) { line.textContent = corpus.error; return; }
       const change = h('button', { type: 'button', class: 'g-link', onclick: () => glass.openTab('Corpus') }, 'another text');
       line.replaceChildren('It reads ', h('b', {}, h('bdi', {}, corpus.name)), ', '
-        + corpus.characters.toLocaleString('en') + ' characters (', change, ').');
+        + (corpus.left === undefined ? corpus.characters : corpus.left).toLocaleString('en') + ' characters'
+        + (corpus.cleaned ? ', cleaned: ' + corpus.cleaned : '') + ' (', change, ').');
+    }
+
+    glass.on('corpus', (value) => { corpus = value; show(); }, line);
+    glass.on('cleaning', (reply) => {
+      if (!corpus || corpus.ok === false || !reply) return;
+      corpus = { ...corpus, left: reply.after.characters, cleaned: reply.words };
+      show();
     }, line);
+    watch('value', () => { if (props.value) glass.emit('corpus', props.value); });
     ask(server);
   });
 

@@ -16,7 +16,8 @@
     return [
       `${model.layers} layers × ${model.heads} heads · ${model.width} wide`,
       `${fmt.parameters(model.parameters)} parameters`,
-      `step ${fmt.count(model.step)}`,
+      model.source === 'file' && 'opened from a file',
+      (model.source !== 'file' || model.step > 0) && `step ${fmt.count(model.step)}`,
       Number.isFinite(model.loss) && `${model.loss_kind === 'training' ? 'train' : 'val'} loss ${fmt.fixed(model.loss)} nats/token`,
       Number.isFinite(model.bits_per_byte) && `${fmt.fixed(model.bits_per_byte, 2)} bits per byte`,
     ].filter(Boolean);
@@ -87,15 +88,18 @@
       'data-ref': entry.ref, onclick: () => choose(entry)}, h('b', {}, named(entry.name)), h('span', {}, named(entry.detail)));
   }
 
-  function fillMenu(list, choose) {
+  function fillMenu(list, choose, openFile) {
     const models = glass.last('models') || [], current = (glass.last('model') || {}).ref;
-    const own = models.filter(m => m.source !== 'shipped'), shipped = models.filter(m => m.source === 'shipped');
+    const [shipped, own, files] = ['shipped', 'run', 'file'].map(source => models.filter(m => m.source === source));
     const group = (title, members, empty) => h('div', {role: 'group', 'aria-label': title},
       h('div', {class: 'g-models-title', 'aria-hidden': 'true'}, title),
       ...(members.length ? members.map(m => menuItem(m, current, choose)) : [h('p', {class: 'g-models-empty'}, empty)]));
     const focused = document.activeElement && list.contains(document.activeElement) && document.activeElement.dataset.ref;
     list.replaceChildren(group('Shipped', shipped, 'None came with this copy.'),
-      group('Your runs', own, 'None yet. What you train appears here while it learns.'));
+      group('Your runs', own, 'None yet. What you train appears here while it learns.'),
+      ...(files.length ? [group('Opened from files', files, '')] : []),
+      h('button', {type: 'button', role: 'menuitem', tabindex: '-1', class: 'g-models-item g-models-open', 'data-testid': 'open-file',
+        'data-ref': 'file', onclick: openFile}, 'Open a model file…'));
     if (focused) [...list.querySelectorAll('.g-models-item')].filter(b => b.dataset.ref === focused).forEach(b => b.focus());
   }
 
@@ -107,7 +111,7 @@
     const items = () => [...list.querySelectorAll('.g-models-item')];
 
     function open(where) {
-      fillMenu(list, choose);
+      fillMenu(list, choose, openFile);
       list.hidden = false;
       button.setAttribute('aria-expanded', 'true');
       const all = items(), current = all.findIndex(b => b.getAttribute('aria-checked') === 'true');
@@ -119,6 +123,10 @@
       list.hidden = true;
       button.setAttribute('aria-expanded', 'false');
       if (back) button.focus();
+    }
+    function openFile() {
+      close(true); // the focus comes back to the button when the dialog is closed
+      glass.imports.open();
     }
     function choose(entry) {
       close(true);
@@ -143,7 +151,7 @@
       all[(to + all.length) % all.length].focus();
     });
     document.addEventListener('pointerdown', event => { if (!wrap.contains(event.target)) close(false); });
-    for (const topic of ['models', 'model']) glass.on(topic, () => { if (!list.hidden) fillMenu(list, choose); }, wrap);
+    for (const topic of ['models', 'model']) glass.on(topic, () => { if (!list.hidden) fillMenu(list, choose, openFile); }, wrap);
     return wrap;
   }
 
@@ -219,7 +227,7 @@
   }
 
   glass.shareButton = shareButton;
-  glass.component('header', function ({element, props, server, watch}) {
+  glass.component('header', function ({element, props, server, watch, upload}) {
     const first = () => {
       const value = props.value || {};
       if (value.model && !glass.last('model')) glass.emit('model', value.model);
@@ -234,9 +242,10 @@
       h('header', {class: 'g-header', 'data-testid': 'header'},
         h('div', {class: 'g-logo'}, h('i', {'aria-hidden': 'true'}), 'Glass GPT'),
         buildChip(),
-        h('div', {class: 'g-header-actions'}, buildMenu(), shareButton(), themeButton())),
-      problemBar());
+        h('div', {class: 'g-header-actions'}, buildMenu(), glass.glossary.button((props.value || {}).glossary), shareButton(), themeButton())),
+      problemBar(), glass.imports.node);
     watch('value', first);
+    glass.imports.connect({server, upload, limit: (props.value || {}).model_bytes});
     if (glass.decoder) glass.decoder.connect(server, props.value);
     glass.runs.connect(server);
   });

@@ -1,14 +1,15 @@
 /* Loss chart, the painting: axes, lines, baselines and the words beside them, on one canvas.
    glass.paintLoss(canvas, view, data) draws and returns the frame that turns pixels back into steps.
    view: {width, height, zoom: [from, to] | null, log, smoothing, hover: index | -1, drag: [px, px] | null};
-   data: the state on the topic `run` with `even`, the smoothed train loss, beside it. */
+   data: the state on the topic `run` in the unit that is shown (glass.losses.within), with `even`, the smoothed train
+   loss, and `unit`, its words, beside it. */
 (function () {
   'use strict';
 
   const { curve } = window.glass;
 
   function frame(view, data) {
-    const { points, evals, baselines, run } = data;
+    const { points, evals, run } = data, baselines = glass.losses.beaten(data);
     const wide = view.width >= 520;
     const lastStep = Math.max(points.step.at(-1) || 0, evals.step.at(-1) || 0, 1);
     const live = run && (run.state === 'running' || run.state === 'paused');
@@ -61,7 +62,7 @@
     g.stroke();
   }
 
-  function drawAxes(g, fr, ink) {
+  function drawAxes(g, fr, ink, unit) {
     const { box } = fr, ys = fr.log ? curve.logTicks(fr.lo, fr.hi, 5) : curve.ticks(fr.lo, fr.hi, 6);
     g.lineWidth = 1;
     const digits = [0, 1, 2, 3, 4].find((d) => ys.every((v) => Math.abs(v * 10 ** d - Math.round(v * 10 ** d)) < 1e-6)) ?? 5;
@@ -82,7 +83,7 @@
     g.textAlign = 'right';
     g.fillText('step', box.right, box.bottom + 31);
     g.textAlign = 'left';
-    g.fillText('loss, nats per token' + (fr.log ? ', log scale' : ''), 4, 10);
+    g.fillText(`loss, ${unit}` + (fr.log ? ', log scale' : ''), 4, 10);
   }
 
   /** The lines as dots a few pixels apart: what a word must not be written on. */
@@ -99,11 +100,21 @@
     return dots;
   }
 
+  /** A diamond where the validation loss first stands below a baseline. */
+  function drawBeat(g, fr, ink, step, at) {
+    const px = fr.x(step);
+    if (px < fr.box.left - 1 || px > fr.box.right + 1) return;
+    g.beginPath(); g.moveTo(px, at - 5.5); g.lineTo(px + 5.5, at); g.lineTo(px, at + 5.5); g.lineTo(px - 5.5, at); g.closePath();
+    g.fillStyle = ink.warm; g.fill();
+    g.strokeStyle = ink.card; g.lineWidth = 1.5; g.stroke();
+  }
+
   /** Baselines with their names, each where it covers least: at the right if it can, above its line if it can. */
   function drawBaselines(g, fr, ink, taken, dots) {
     g.font = ink.small;
     for (const b of [...fr.shown].sort((a, c) => c.value - a.value)) {
-      const at = Math.round(fr.y(b.value)) + 0.5, label = `${b.name} ${b.value.toFixed(2)}`;
+      const at = Math.round(fr.y(b.value)) + 0.5, beaten = Number.isFinite(b.step);
+      const label = `${b.name} ${b.value.toFixed(2)}` + (beaten && fr.wide ? `, beaten at ${b.step.toLocaleString('en-US')}` : '');
       g.strokeStyle = ink.cut; g.lineWidth = 1.25; g.setLineDash([5, 4]);
       g.beginPath(); g.moveTo(fr.box.left, at); g.lineTo(fr.box.right, at); g.stroke();
       g.setLineDash([]);
@@ -117,6 +128,7 @@
       const costs = places.map(cost), place = places[costs.indexOf(Math.min(...costs))];
       write(g, ink.soft, label, place.px, place.py, 'right', ink.card);
       taken.push({ py: place.py, x0: place.px - wide, x1: place.px });
+      if (beaten) drawBeat(g, fr, ink, b.step, at);
     }
     g.font = ink.font;
   }
@@ -186,7 +198,7 @@
     const g = glass.canvas2d(canvas, view.width, view.height), ink = inks(canvas), fr = frame(view, data);
     const { box } = fr, { points, evals } = data;
     g.font = ink.font; g.textBaseline = 'middle';
-    drawAxes(g, fr, ink);
+    drawAxes(g, fr, ink, data.unit);
     g.save();
     g.beginPath(); g.rect(box.left - 4, 0, box.right - box.left + 8, box.bottom + 4); g.clip();
     const raw = curve.columns(points.step, points.loss, ...fr.trainSpan, fr.x);

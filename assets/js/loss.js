@@ -1,5 +1,6 @@
 /* Loss chart: train loss in indigo (thin: every step, thick: smoothed), validation in orange with round markers,
-   baselines dashed in grey. Follows the topic `run`; hover or arrow keys read it exactly, a drag zooms.
+   baselines dashed in grey, with a diamond where validation first beats them; in nats per token or bits per byte
+   (glass.losses). Follows the topic `run`; hover or arrow keys read it exactly, a drag zooms.
    For tests: data-points, data-evals, data-drawn, data-zoom and data-ends (the words at the lines' ends) stand on the element with data-testid="loss". */
 (function () {
   'use strict';
@@ -16,17 +17,23 @@
 
   // ---- the sentence and the table ---------------------------------------------------------------------------------
 
-  function reading(data, index, smoothing) {
-    const { points, evals } = data, { fixed, count } = glass.fmt;
+  /** A loss in the unit that is shown, and after it in the other one. */
+  function loss(value, unit, f) {
+    const { fixed } = glass.fmt, { bits } = glass.losses;
+    const other = !curve.known(value) || f === null ? '' : unit === 'bits' ? `, ${fixed(value / f)} nats per token` : `, ${fixed(bits(value, f))} bits per byte`;
+    return [h('b', {}, fixed(value)), other];
+  }
+
+  function reading(data, index, smoothing, unit) {
+    const { points, evals } = data, { fixed, count } = glass.fmt, f = glass.losses.factor(data.asSent);
     const step = points.step[index], e = curve.nearest(evals.step, step);
-    const parts = [h('b', {}, `Step ${count(step)}`), ': train loss ', h('b', {}, fixed(points.loss[index]))];
+    const parts = [h('b', {}, `Step ${count(step)}`), ': train loss ', loss(points.loss[index], unit, f)];
     if (smoothing > 0) parts.push(` (${fixed(data.even[index])} smoothed)`);
     if (e >= 0 && curve.known(evals.val[e])) {
-      parts.push('; validation ', h('b', {}, fixed(evals.val[e])));
-      if (curve.known(evals.bits_per_byte[e])) parts.push(', ', h('b', {}, fixed(evals.bits_per_byte[e])), ' bits per byte');
+      parts.push('; validation ', loss(evals.val[e], unit, f));
       if (evals.step[e] !== step) parts.push(`, measured at step ${count(evals.step[e])}`);
     }
-    return [...parts, '.'];
+    return [...parts.flat(), '.'];
   }
 
   function best(evals) {
@@ -35,20 +42,20 @@
     return found;
   }
 
-  function summary({ points, evals }) {
+  function summary({ points, evals, unit }) {
     const { fixed, count } = glass.fmt;
     if (!points.step.length) return 'Loss chart, empty';
     const b = best(evals);
-    return `Loss over steps. Train loss, each step's own: ${fixed(points.loss[0])} at step ${count(points.step[0])}, ${fixed(points.loss.at(-1))} at step `
+    return `Loss over steps, in ${unit}. Train loss, each step's own: ${fixed(points.loss[0])} at step ${count(points.step[0])}, ${fixed(points.loss.at(-1))} at step `
       + `${count(points.step.at(-1))}.` + (b >= 0 ? ` Lowest validation loss ${fixed(evals.val[b])} at step ${count(evals.step[b])}.` : '');
   }
 
-  function table(evals) {
-    const { fixed, count } = glass.fmt, b = best(evals);
-    const head = ['step', 'train, mean since the last', 'validation', 'bits per byte'].map((t) => h('th', { scope: 'col' }, t));
+  function table(state) {
+    const { evals } = state, { fixed, count } = glass.fmt, b = best(evals), f = glass.losses.factor(state);
+    const head = ['step', 'train, mean since the last', 'validation', 'bits per byte', 'train’s bits per byte'].map((t) => h('th', { scope: 'col' }, t));
     const rows = evals.step.map((s, i) => h('tr', { class: i === b ? 'best' : '' }, h('th', { scope: 'row' }, count(s) + (i === b ? ' (best)' : '')),
-      h('td', {}, fixed(evals.train[i])), h('td', {}, fixed(evals.val[i])), h('td', {}, fixed(evals.bits_per_byte[i]))));
-    return h('table', {}, h('caption', { class: 'g-hidden' }, 'Evaluations, newest first'), h('thead', {}, h('tr', {}, head)), h('tbody', {}, rows.reverse()));
+      h('td', {}, fixed(evals.train[i])), h('td', {}, fixed(evals.val[i])), h('td', {}, fixed(evals.bits_per_byte[i])), h('td', {}, fixed(glass.losses.bits(evals.train[i], f)))));
+    return h('table', { 'data-testid': 'loss-evals' }, h('caption', { class: 'g-hidden' }, 'Evaluations, newest first'), h('thead', {}, h('tr', {}, head)), h('tbody', {}, rows.reverse()));
   }
 
   function emptySentence({ id, run, problem }) {
@@ -58,6 +65,7 @@
     const name = h('bdi', {}, run.name);
     if (run.state === 'queued') return [name, ' waits its turn. The line begins with its first step.'];
     if (run.state === 'running') return [name, ' is taking its first step.'];
+    if (run.state === 'opened') return [name, ' was opened from a file. It was trained elsewhere, so there is no curve of it here.'];
     return [name, ' ended before its first step.', run.message ? ' ' : '', run.message ? h('bdi', {}, run.message) : ''];
   }
 
@@ -88,11 +96,19 @@
       for (const b of event.currentTarget.parentNode.children) b.setAttribute('aria-pressed', String(b === event.currentTarget));
       redraw();
     } }, label);
+    const units = Object.entries(glass.losses.NAMES).map(([name, label]) => h('button', { type: 'button', class: 'g-loss-seg', 'data-testid': `loss-${name}`,
+      'aria-pressed': String(view.unit === name), onclick: () => {
+        view.unit = name;
+        glass.losses.keep(name);
+        for (const b of units) b.setAttribute('aria-pressed', String(b.dataset.testid === `loss-${name}`));
+        redraw();
+      } }, label));
     const reset = h('button', { type: 'button', class: 'g-btn g-small', hidden: true, 'data-testid': 'loss-reset',
       onclick: () => { view.zoom = null; redraw(); } }, 'Show the whole run');
     const bar = h('div', { class: 'g-loss-bar' }, h('label', {}, h('span', {}, 'smoothing'), slider, said),
-      h('div', { class: 'g-loss-axis', role: 'group', 'aria-label': 'Loss axis' }, scale(false, 'linear'), scale(true, 'log')), reset);
-    return { bar, reset };
+      h('div', { class: 'g-loss-axis', role: 'group', 'aria-label': 'Loss axis' }, scale(false, 'linear'), scale(true, 'log')),
+      h('div', { class: 'g-loss-axis', role: 'group', 'aria-label': 'Unit of the loss' }, units), reset);
+    return { bar, reset, units };
   }
 
   function pointing(canvas, view, data, redraw) {
@@ -135,15 +151,16 @@
   }
 
   glass.component('loss', function ({ element }) {
-    const view = { width: 0, height: 0, log: false, zoom: null, hover: -1, drag: null, smoothing: keptSmoothing(), frame: null };
+    const view = { width: 0, height: 0, log: false, zoom: null, hover: -1, drag: null, smoothing: keptSmoothing(), frame: null, unit: glass.losses.unit() };
     const cache = {};
-    let data = { ...glass.last('run'), even: [] }, asked = false, shownEvals = -1, drawn = 0;
+    let data = { ...glass.last('run'), even: [] }, asked = false, shownEvals = '', shownUnit = '', drawn = 0;
     const redraw = () => { if (!asked) { asked = true; requestAnimationFrame(render); } };
-    const { bar, reset } = controls(view, redraw);
+    const { bar, reset, units } = controls(view, redraw);
     const canvas = h('canvas', { role: 'img', tabindex: '0', 'data-testid': 'loss-canvas' });
     const stage = h('div', { class: 'g-loss-stage' }, canvas);
     const empty = h('p', { class: 'g-run-empty', 'data-testid': 'loss-empty' });
     const tip = h('p', { class: 'g-tip', 'data-testid': 'loss-tip' });
+    const beats = h('p', { class: 'g-loss-beats', 'data-testid': 'loss-beats' });
     const rows = h('div', { class: 'g-loss-table', tabindex: '0', role: 'region', 'aria-label': 'Evaluations' });
     const count = h('summary', {});
     const fold = h('details', { class: 'g-loss-fold' }, count, rows);
@@ -152,12 +169,12 @@
       h('div', { class: 'g-loss-head' }, h('h2', { class: 'g-title' }, 'Loss'), whose),
       h('p', { class: 'g-say' }, 'How surprised the model is. Thin: every step; thick: smoothed; circles: text it never trains on. '
         + 'Drag to zoom in, double-click to zoom out.'),
-      bar, stage, empty, tip, fold);
+      bar, stage, empty, tip, beats, fold);
 
     function render() {
       asked = false;
       const any = data.points.step.length > 0;
-      bar.hidden = stage.hidden = tip.hidden = !any;
+      bar.hidden = stage.hidden = tip.hidden = beats.hidden = !any;
       fold.hidden = !data.evals.step.length;
       empty.hidden = any;
       whose.hidden = !glass.runs.isShipped(data.id) || !data.run;
@@ -170,16 +187,23 @@
       view.width = stage.clientWidth;
       if (view.width < 40) return;  // the tab is hidden; the observer calls again
       view.height = Math.round(Math.max(250, Math.min(380, view.width * 0.46)));
-      data.even = curve.smooth(data.points.step, data.points.loss, view.smoothing, cache);
+      const f = glass.losses.factor(data), unit = f === null ? 'nats' : view.unit;  // without held-out text there are no bytes to divide by
+      for (const b of units) { b.disabled = f === null && b.dataset.testid === 'loss-bits'; b.setAttribute('aria-pressed', String(b.dataset.testid === `loss-${unit}`)); }
+      if (unit !== shownUnit || (unit === 'bits' && cache.factor !== f)) delete cache.out;
+      cache.factor = f; shownUnit = unit; root.dataset.unit = unit;
+      const shown = { ...glass.losses.within(data, unit), asSent: data, unit: glass.losses.NAMES[unit] };
+      shown.even = curve.smooth(shown.points.step, shown.points.loss, view.smoothing, cache);
       if (view.hover >= data.points.step.length) view.hover = -1;
-      view.frame = glass.paintLoss(canvas, view, data);
+      view.frame = glass.paintLoss(canvas, view, shown);
       root.dataset.ends = view.frame.ends.join('; ');
-      tip.replaceChildren(...reading(data, view.hover >= 0 ? view.hover : data.points.step.length - 1, view.smoothing));
-      if (shownEvals !== data.evals.step.at(-1)) {
-        shownEvals = data.evals.step.at(-1);
-        canvas.setAttribute('aria-label', summary(data));
+      tip.replaceChildren(...reading(shown, view.hover >= 0 ? view.hover : data.points.step.length - 1, view.smoothing, unit));
+      const now = [data.evals.step.at(-1), data.baselines.length, unit].join(' ');
+      if (shownEvals !== now) {
+        shownEvals = now;
+        canvas.setAttribute('aria-label', summary(shown));
+        beats.textContent = glass.losses.sentence(data);
         count.textContent = `${glass.fmt.many(data.evals.step.length, 'evaluation')} as a table`;
-        rows.replaceChildren(table(data.evals));
+        rows.replaceChildren(...(data.baselines.length ? [glass.losses.table(data)] : []), table(data));
       }
       root.dataset.drawn = ++drawn;
       glass.drawn(canvas, 'loss', data.points.step.length);
@@ -189,7 +213,7 @@
     pointing(canvas, view, () => data, redraw);
     glass.on('run', (state) => {
       if (!state) return;
-      if (state.id !== data.id) { view.zoom = null; view.hover = -1; shownEvals = -1; delete cache.out; }
+      if (state.id !== data.id) { view.zoom = null; view.hover = -1; shownEvals = ''; delete cache.out; }
       data = { ...state, even: [] };
       redraw();
     }, root);

@@ -6,11 +6,16 @@
 
   const { h } = window.glass;
   const MOST = 40;  // samples kept on the page; the rest stays on the server
-  const WORDS = { queued: 'waiting', running: 'training', paused: 'paused', finished: 'finished', stopped: 'stopped', failed: 'failed', interrupted: 'interrupted' };
+  const WORDS = { queued: 'waiting', running: 'training', paused: 'paused', finished: 'finished', stopped: 'stopped', failed: 'failed', interrupted: 'interrupted', opened: 'opened from a file' };
+  /** The same loss in bits per byte, small beside it. */
+  const inBits = (s, nats) => {
+    const bits = glass.losses.bits(nats, glass.losses.factor(s));
+    return bits === null ? 'nats per token' : `nats per token, ${glass.fmt.fixed(bits, 2)} bits per byte`;
+  };
   const FIGURES = [
-    ['loss', 'train loss', (s) => glass.fmt.fixed(s.points.loss.at(-1)), (s) => s.points.step.at(-1)],
-    ['val', 'validation', (s) => glass.fmt.fixed(s.evals.val.at(-1)), (s) => s.evals.step.at(-1)],
-    ['bpb', 'bits per byte', (s) => glass.fmt.fixed(s.evals.bits_per_byte.at(-1), 2)],
+    ['loss', 'train loss', (s) => glass.fmt.fixed(s.points.loss.at(-1)), (s) => s.points.step.at(-1), (s) => inBits(s, s.points.loss.at(-1))],
+    ['val', 'validation', (s) => glass.fmt.fixed(s.evals.val.at(-1)), (s) => s.evals.step.at(-1), () => 'nats per token'],
+    ['bpb', 'bits per byte', (s) => glass.fmt.fixed(s.evals.bits_per_byte.at(-1), 2), null, () => 'of the validation'],
     ['speed', 'tokens/s', (s) => glass.fmt.count(s.run.tokens_per_s)],
     ['rate', 'learning rate', (s) => glass.fmt.rate(s.run.learning_rate)],
     ['norm', 'gradient norm', (s) => glass.fmt.fixed(s.run.grad_norm, 2)],
@@ -54,10 +59,11 @@
   }
 
   function figures() {
-    const cells = FIGURES.map(([key, label, read, at]) => ({ label, read, at, name: h('dt', {}, label), value: h('dd', { 'data-figure': key }, '–') }));
-    const node = h('dl', { class: 'g-run-figures' }, cells.map((c) => h('div', {}, c.name, c.value)));
+    const cells = FIGURES.map(([key, label, read, at, also]) => ({ label, read, at, also, name: h('dt', {}, label), value: h('dd', { 'data-figure': key }, '–'), small: h('dd', { class: 'g-run-unit' }) }));
+    const node = h('dl', { class: 'g-run-figures' }, cells.map((c) => h('div', {}, c.name, c.value, c.also ? c.small : null)));
     const show = (state) => cells.forEach((c) => {
       c.value.textContent = c.read(state);
+      if (c.also) c.small.textContent = c.value.textContent === '–' ? '' : c.also(state);
       const step = c.at && c.value.textContent !== '–' ? c.at(state) : null;
       c.name.textContent = Number.isFinite(step) ? c.label + ' at step ' + glass.fmt.count(step) : c.label;
     });
@@ -134,7 +140,7 @@
       const ready = Number.isFinite(run.snapshot_step), live = ['running', 'paused'].includes(run.state);
       button.disabled = !ready;
       note.textContent = !ready ? (live || run.state === 'queued' ? 'from its first snapshot on' : 'it left no weights to open')
-        : live ? 'opens the model as it is at this moment' : 'opens its best weights';
+        : live ? 'opens the model as it is at this moment' : run.state === 'opened' ? 'lets it write' : 'opens its best weights';
     }
     return { node: h('div', { class: 'g-run-look' }, button, note, glass.shareButton('Copy watch link', 'watch-link'), close), show };
   }
@@ -194,6 +200,7 @@
       say.classList.toggle('g-wrong', state.run.state === 'failed');
       steer.show(state.run);
       look.show(state.run);
+      for (const part of parts.slice(0, 2)) part.node.hidden = state.run.state === 'opened';  // it was not trained here
       parts[0].show(state.run);
       parts[1].show(state);
       parts[2].show(state);

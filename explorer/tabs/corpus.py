@@ -1,11 +1,9 @@
-"""Corpus: bring a text, see what is in it."""
+"""Corpus: bring a text, see what is in it, clean it."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -13,18 +11,15 @@ import gradio as gr
 from explorer import bench, corpora, text
 from explorer.components import drawn, onward
 from explorer.server import Server, answering
-from training.corpus import (
-    CSV_TYPES,
-    JSONL_TYPES,
-    Corpus,
-    from_text,
-    preview,
-    read_corpus,
-)
+from explorer.session import Reading, Visitor
+from training.cleaning import Cleaning
+from training.corpus import from_text
+from training.files import CorpusError, shown
+from training.hub import dataset_files, download, repo_name
 from training.trainer import warm_up
 
-_log = logging.getLogger(__name__)
 _OURS = "(_, ...rest) => [glass.session, ...rest]"  # the visitor's token goes in as the first input
+_MOST_FILES = 200  # of a data set, listed
 
 
 @dataclass(frozen=True)
@@ -41,12 +36,20 @@ def state(server: Server) -> Callable[[Any], dict[str, Any]]:
     def corpus(request: Any) -> dict[str, Any]:
         visitor = server.visitors.get(request.get("session") if isinstance(request, dict) else None)
         warm_up()  # whoever looks at texts will train soon
-        if visitor.corpus is None:
-            visitor.take_corpus(corpora.take(corpora.DEFAULT))
-        assert visitor.corpus is not None
-        return corpora.describe(visitor.corpus)
+        return corpora.describe(_with_text(visitor))
 
     return corpus
+
+
+def functions(server: Server, *made: Callable[[Server, dict[str, Any]], dict[str, Any]]) -> list[Callable[..., Any]]:
+    """Server functions for a component of the page: they answer with {ok, ...}, whatever comes in."""
+
+    def wrapped(function: Callable[[Server, dict[str, Any]], dict[str, Any]]) -> Callable[..., Any]:
+        answer = answering(lambda raw: function(server, raw if isinstance(raw, dict) else {}))
+        answer.__name__ = function.__name__  # the name that the page's scripts call it by
+        return answer
+
+    return [wrapped(function) for function in made]
 
 
 def build(server: Server, visitor: gr.Textbox) -> CorpusTab:
@@ -56,21 +59,23 @@ def build(server: Server, visitor: gr.Textbox) -> CorpusTab:
             gr.Markdown(text.UPLOAD_SHARED if server.limits.shared else text.UPLOAD)
             file = gr.File(
                 label=text.FILE,
+                file_count="multiple",
                 height=120,
                 elem_id="upload",
                 elem_classes="g-keep",
             )
-            column = gr.Dropdown([], label=text.COLUMN, visible=False, interactive=True, elem_id="column")
-            keep_good = gr.Checkbox(False, label=text.KEEP_GOOD, visible=False, elem_id="keep-good")
+            columns = drawn("columns", functions=functions(server, reading, choose), elem_id="columns")
             pasted = gr.Textbox(label=text.PASTE, placeholder=text.PASTE_HINT, lines=4, max_lines=12, elem_id="paste")
             use = gr.Button(text.USE_PASTE, elem_id="use-paste")
             example = gr.Dropdown(
                 corpora.choices(), value=None, label=text.EXAMPLE, interactive=True, elem_id="example"
             )
+            drawn("hub", functions=functions(server, hub_files, hub_take), elem_id="hub")
         with gr.Column(scale=7, min_width=320):
             card = drawn("corpus", functions=[state(server)], elem_id="corpus-card")
-            onward(text.TO_TRAIN, "Train")
+    drawn("clean", functions=functions(server, clean), elem_id="clean")
     bench.build(server, visitor)
+    onward(text.TO_TRAIN, "Train")
     private: dict[str, Any] = {
         "api_visibility": "private",
         "js": _OURS,
@@ -79,80 +84,134 @@ def build(server: Server, visitor: gr.Textbox) -> CorpusTab:
     }
     uploaded = Uploads(server)
     gr.on([file.upload, use.click], lambda: None, None, example, api_visibility="private", show_progress="hidden")
-    file.upload(uploaded.read, [visitor, file], [card, column, keep_good], **private)
+    file.upload(uploaded.read, [visitor, file], [card, columns], **private)
+    use.click(uploaded.paste, [visitor, pasted], [card, columns], **private)
     # `change`: Gradio's lists say `input` whenever they lose the focus, so that a Tab would take another text.
-    column.change(uploaded.reread, [visitor, file, column, keep_good], [card], **private)
-    keep_good.input(uploaded.reread, [visitor, file, column, keep_good], [card], **private)
-    use.click(uploaded.paste, [visitor, pasted], [card], **private)
-    example.change(uploaded.example, [visitor, example], [card], **private)
+    example.change(uploaded.example, [visitor, example], [card, columns], **private)
     return CorpusTab(card)
 
 
 class Uploads:
-    """The handlers: each reads a text, makes it the visitor's own, and returns what the card shows."""
+    """The handlers: each reads a text, makes it the visitor's own, and returns what card and columns show."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    def read(self, visitor: str, path: str | None) -> tuple[Any, Any, Any]:
-        """A file was uploaded."""
-        if not path:
-            return gr.skip(), gr.skip(), gr.skip()
-        reply = self._take(visitor, lambda: self._file(path))
-        kind = Path(path).suffix.lower()
-        columns, guess = gr.update(choices=[], value=None, visible=False), None
-        if kind in CSV_TYPES + JSONL_TYPES:
-            try:
-                look = preview(path, max_bytes=self._server.limits.upload_bytes)
-                assert look is not None
-                guess = look.guess
-                columns = gr.update(choices=list(look.columns), value=guess, visible=True)
-            except ValueError:
-                pass  # the card says what is wrong with the file
-        self._has_read(visitor, path, guess, False)  # filling the list of columns will ask for this again
-        return reply, columns, gr.update(visible=kind in JSONL_TYPES, value=False)
+    def read(self, visitor: str, paths: str | Sequence[str] | None) -> tuple[Any, Any]:
+        """Files were uploaded."""
+        if not paths:
+            return gr.skip(), gr.skip()
+        files = (paths,) if isinstance(paths, str) else tuple(paths)
+        return self._take(visitor, lambda owner: _read(self._server, owner, Reading(files)))
 
-    def reread(self, visitor: str, path: str | None, column: str | None, keep_good: bool) -> Any:
-        """Another column was chosen, or broken lines are to be skipped."""
-        if not path or self._has_read(visitor, path, column, keep_good):
-            return gr.skip()
-        return self._take(visitor, lambda: self._file(path, column, keep_good))
-
-    def paste(self, visitor: str, pasted: str) -> Any:
+    def paste(self, visitor: str, pasted: str) -> tuple[Any, Any]:
         """A text was pasted."""
-        return self._take(visitor, lambda: from_text(pasted, max_bytes=self._server.limits.upload_bytes))
 
-    def example(self, visitor: str, key: str | None) -> Any:
+        def take(owner: Visitor) -> None:
+            owner.take_corpus(from_text(pasted, max_bytes=self._server.limits.upload_bytes))
+            owner.reading = None
+
+        return self._take(visitor, take)
+
+    def example(self, visitor: str, key: str | None) -> tuple[Any, Any]:
         """One of the offered texts was chosen; or none, by an upload or a paste."""
         if key is None:
-            return gr.skip()
-        return self._take(visitor, lambda: corpora.take(key))
+            return gr.skip(), gr.skip()
 
-    def _file(self, path: str, column: str | None = None, keep_good: bool = False) -> Corpus:
-        kind = Path(path).suffix.lower()
-        return read_corpus(
-            path,
-            column=column if kind in CSV_TYPES else None,
-            field=column if kind in JSONL_TYPES else None,
-            keep_good_lines=keep_good,
-            max_bytes=self._server.limits.upload_bytes,
-        )
+        def take(owner: Visitor) -> None:
+            owner.take_corpus(corpora.take(key))
+            owner.reading = None
 
-    def _has_read(self, token: str, path: str, column: str | None, keep_good: bool) -> bool:
-        """Whether this is the visitor's last reading of a file; if not, it is from now on."""
-        try:
-            visitor = self._server.visitors.get(token)
-        except ValueError:
-            return False  # `_take` says it
-        before, visitor.reading = visitor.reading, (path, column, keep_good)
-        return visitor.reading == before
+        return self._take(visitor, take)
 
-    def _take(self, token: str, read: Callable[[], Corpus]) -> dict[str, Any]:
+    def _take(self, token: str, take: Callable[[Visitor], None]) -> tuple[dict[str, Any], dict[str, Any]]:
         @answering
-        def take() -> dict[str, Any]:
+        def taken() -> dict[str, Any]:
             visitor = self._server.visitors.get(token)
-            corpus = read()
-            visitor.take_corpus(corpus)
-            return corpora.describe(corpus)
+            take(visitor)
+            return corpora.describe(visitor)
 
-        return take()
+        @answering
+        def looked() -> dict[str, Any]:
+            return corpora.table(self._server.visitors.get(token).reading, self._server.limits.upload_bytes)
+
+        return taken(), looked()
+
+
+# --- what the page's scripts ask for -------------------------------------------------------------------------------
+
+
+def reading(server: Server, raw: dict[str, Any]) -> dict[str, Any]:
+    """The columns of the files read last, their first rows, and what was chosen."""
+    visitor = server.visitors.get(raw.get("session"))
+    return corpora.table(visitor.reading, server.limits.upload_bytes)
+
+
+def choose(server: Server, raw: dict[str, Any]) -> dict[str, Any]:
+    """Read the last files again: another column, or only the good lines."""
+    visitor = server.visitors.get(raw.get("session"))
+    column, keep = raw.get("column"), raw.get("keep_good")
+    if visitor.reading is None:
+        raise CorpusError("There is no file to choose a column of: upload one first.")
+    if not (column is None or isinstance(column, str)) or not isinstance(keep, bool):
+        raise CorpusError("Choose one of the columns in the table.")
+    _read(server, visitor, replace(visitor.reading, column=column, keep_good=keep), keep_cleaning=True)
+    return _both(server, visitor)
+
+
+def clean(server: Server, raw: dict[str, Any]) -> dict[str, Any]:
+    """Clean the visitor's text by these steps from now on; without steps, as it is cleaned."""
+    visitor = server.visitors.get(raw.get("session"))
+    wanted = raw.get("cleaning")
+    _with_text(visitor)
+    if wanted is None:
+        return corpora.cleaned(visitor.cleaned(), visitor.cleaning)
+    if not isinstance(wanted, dict):
+        raise CorpusError("Choose the steps by their switches.")
+    cleaning = Cleaning.from_dict(wanted)
+    return corpora.cleaned(visitor.cleaned(cleaning), cleaning)
+
+
+def hub_files(server: Server, raw: dict[str, Any]) -> dict[str, Any]:
+    """The files of a data set of the Hub that a text can be read from."""
+    server.visitors.get(raw.get("session"))
+    repo = repo_name(str(raw.get("repo") or "")[:300])
+    files = dataset_files(repo)
+    listed = [{"name": file.filename, "size": file.size} for file in files[:_MOST_FILES]]
+    return {"repo": repo, "files": listed, "more": len(files) - len(listed)}
+
+
+def hub_take(server: Server, raw: dict[str, Any]) -> dict[str, Any]:
+    """Fetch a file of a data set and make it the visitor's text."""
+    visitor = server.visitors.get(raw.get("session"))
+    repo, file = repo_name(str(raw.get("repo") or "")[:300]), str(raw.get("file") or "")[:1000]
+    path = download(repo, file, max_bytes=server.limits.upload_bytes)
+    _read(server, visitor, Reading((str(path),), (file.rsplit("/", 1)[-1],), f"hub:{repo}/{shown(file, 120)}"))
+    return _both(server, visitor)
+
+
+def _both(server: Server, visitor: Visitor) -> dict[str, Any]:
+    table = corpora.table(visitor.reading, server.limits.upload_bytes)
+    return {"corpus": {"ok": True, **corpora.describe(visitor)}, "reading": {"ok": True, **table}}
+
+
+def _with_text(visitor: Visitor) -> Visitor:
+    if visitor.corpus is None:
+        visitor.take_corpus(corpora.take(corpora.DEFAULT))
+    return visitor
+
+
+def _read(server: Server, visitor: Visitor, reading: Reading, keep_cleaning: bool = False) -> None:
+    """Read files and make them the visitor's text; where that fails only the wish is kept, so that it can be mended."""
+    former, visitor.reading = visitor.reading, reading
+    try:
+        corpus = corpora.read(reading, server.limits.upload_bytes)
+    except CorpusError:
+        if keep_cleaning:
+            visitor.reading = former  # a column that cannot be: the text goes on as it was read
+        raise
+    visitor.take_corpus(corpus, keep_cleaning)
+    try:
+        visitor.cleaned()
+    except CorpusError:
+        visitor.cleaning = Cleaning()  # made for another column: it leaves nothing of this one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -10,9 +10,11 @@ import gradio as gr
 from explorer import text
 from explorer.components import drawn, onward
 
+Answer = Callable[[Any], dict[str, Any]]
 
-def build(decode: Callable[[Any], dict[str, Any]], opening: dict[str, Any]) -> None:
-    """The tab's contents. decode: the server function; opening: the reply that the page begins with."""
+
+def build(decode: Answer, opening: dict[str, Any], learnt: Sequence[Answer]) -> None:
+    """The tab's contents. decode, learnt: the server functions; opening: the reply that the page begins with."""
     with gr.Row(equal_height=False, elem_classes="g-columns"):
         with gr.Column(scale=31, min_width=340):
             drawn("strip", opening, [decode], mode="full")
@@ -22,6 +24,8 @@ def build(decode: Callable[[Any], dict[str, Any]], opening: dict[str, Any]) -> N
                     drawn("kinds")
                 with gr.Column(scale=12, min_width=300):
                     drawn("zoom", opening, [decode])
+            drawn("learnt", None, learnt, elem_classes="g-after")
         with gr.Column(scale=20, min_width=340):
             drawn("distribution", opening, [decode])
+            drawn("measure", None, learnt, elem_classes="g-after")
     onward(text.TO_ATTENTION, "Attention")

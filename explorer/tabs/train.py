@@ -14,35 +14,23 @@ import gradio as gr
 from explorer import corpora, text
 from explorer.components import drawn, onward
 from explorer.jobs import Run
+from explorer.recipes import FIELDS, examples, foretell, prepare_run, recipe_of, values_of
 from explorer.server import Server, answering
 from explorer.session import Visitor
 from explorer.shelf import millions
-from model import ConfigError, GPTConfig, Tokenizer
+from model import ConfigError, GPTConfig
 from training.config import Recipe, TrainConfig
 from training.corpus import about
-from training.data import build_tokenizer
 from training.presets import DEFAULT, PRESETS
 from training.runs import RunFolder, new_run_id
-from training.setup import set_up
 from training.trainer import Trainer
 
 _log = logging.getLogger(__name__)
-_EVALS = 5  # at least so many measurements of a run
 _NEWS_S = 0.4  # how often the page hears of a long preparation
+_SHOWN_IN_EXAMPLES = (
+    "tokenizer", "vocab_size", "cut", "start_mark", "max_documents", "context", "batch_size", "val_fraction", "seed"
+)  # fmt: skip
 _OURS = "(_, ...rest) => [glass.session, ...rest]"
-_SHAPE_FIELDS = ("layers", "heads", "width", "context", "dropout", "positions", "activation")
-_TRAIN_FIELDS = (
-    "steps",
-    "batch_size",
-    "learning_rate",
-    "warmup_steps",
-    "weight_decay",
-    "grad_clip",
-    "val_fraction",
-    "seed",
-)
-FIELDS = ("tokenizer", "vocab_size", *_SHAPE_FIELDS, *_TRAIN_FIELDS)
-"""The settings that the page offers; the command line has the others too."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +40,23 @@ class TrainTab:
     monitor: gr.HTML
 
 
-def build(server: Server, visitor: gr.Textbox, corpus: Callable[..., Any], control: Callable[..., Any]) -> TrainTab:
+def build(
+    server: Server, visitor: gr.Textbox, tab: gr.Tab, corpus: Callable[..., Any], control: Callable[..., Any]
+) -> TrainTab:
     """The tab's contents. corpus: the server function that says which text there is; control steers a run."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320), gr.Column(elem_classes="g-card g-recipe"):
             gr.Markdown(text.RECIPE)
-            drawn("source", functions=[corpus])
+            source = drawn("source", functions=[corpus])
             preset = gr.Radio(
                 [(item.title, name) for name, item in PRESETS.items()], value=DEFAULT, label=text.PRESET,
                 elem_id="preset",
             )  # fmt: skip
             sentence = gr.Markdown(PRESETS[DEFAULT].sentence, elem_id="recipe-sentence")
-            settings = _settings()
+            take = gr.Button(visible=False, elem_id="take-example", elem_classes="g-quiet")
+            settings, of_documents = _settings()
             with gr.Column(elem_classes="g-foot"):  # stays in sight, however long the settings are
-                estimate = gr.Markdown(foretell(DEFAULT, *_values(DEFAULT)), elem_id="estimate")
+                estimate = gr.Markdown(foretell(DEFAULT, *values_of(DEFAULT)), elem_id="estimate")
                 with gr.Row(elem_classes="g-go"):
                     name = gr.Textbox(
                         label=text.NAME, show_label=False, placeholder=text.NAME_HINT, max_lines=1, elem_id="run-name"
@@ -75,15 +66,27 @@ def build(server: Server, visitor: gr.Textbox, corpus: Callable[..., Any], contr
         with gr.Column(scale=8, min_width=320):
             drawn("loss")
             monitor = drawn("monitor", functions=[control], elem_id="monitor")
+            rows = drawn("examples", elem_id="examples")
             onward(text.TO_DECODE, "Decode", first="glass.runs.look();")
     boxes = [settings[field] for field in FIELDS]
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-    preset.input(chosen, [preset], [sentence, *boxes, estimate], **quiet)
+    look = Look(server)
+    ours: dict[str, Any] = quiet | {"js": _OURS}
+    preset.input(chosen, [preset], [sentence, take, *boxes, estimate], **quiet)
+    take.click(look.take, [visitor, preset], [source], **ours)
     # One event for all the boxes: an event each could be answered out of order, and an old estimate would stay.
     gr.on([box.change for box in boxes], foretell, [preset, *boxes], [estimate], trigger_mode="always_last", **quiet)
-    settings["tokenizer"].change(
-        lambda kind: gr.update(visible=kind == "bpe"), [settings["tokenizer"]], [settings["vocab_size"]], **quiet
-    )
+    shown = [settings[field] for field in _SHOWN_IN_EXAMPLES]
+    gr.on(
+        [tab.select, *(box.change for box in shown)], look.examples, [visitor, preset, *boxes], [rows],
+        trigger_mode="always_last", **ours,
+    )  # fmt: skip
+    tab.select(look.models, [visitor], [settings["teacher"], settings["embeddings_from"]], **ours)
+    gr.on(
+        [settings["tokenizer"].change, settings["cut"].change],
+        lambda kind, cut: [gr.update(visible=kind == "bpe"), gr.update(visible=cut == "documents")],
+        [settings["tokenizer"], settings["cut"]], [settings["vocab_size"], of_documents], **quiet,
+    )  # fmt: skip
     go.click(
         Start(server).press,
         [visitor, preset, name, *boxes],
@@ -96,10 +99,18 @@ def build(server: Server, visitor: gr.Textbox, corpus: Callable[..., Any], contr
     return TrainTab(monitor)
 
 
-def _settings() -> dict[str, Any]:
-    """A box for each of FIELDS, with the sentence that stands at the field in the code, at the default recipe."""
-    value = dict(zip(FIELDS, _values(DEFAULT), strict=True))
-    about = {f.name: f.metadata["help"] for cls in (GPTConfig, TrainConfig) for f in dataclasses.fields(cls)}
+def _settings() -> tuple[dict[str, Any], gr.Accordion]:
+    """A box for each of FIELDS, with the sentence that stands at the field in the code, at the default recipe.
+
+    And the part of them that concerns documents only.
+    """
+    value = dict(zip(FIELDS, values_of(DEFAULT), strict=True))
+    about = {
+        f.name: f.metadata["help"]
+        for cls in (Recipe, GPTConfig, TrainConfig)
+        for f in dataclasses.fields(cls)
+        if "help" in f.metadata
+    }
     box: dict[str, Any] = {}
 
     def slider(field: str, low: float, high: float, step: float, label: str) -> None:
@@ -115,7 +126,13 @@ def _settings() -> dict[str, Any]:
         257, 8192, value=512, step=1, label=text.VOCABULARY, info=text.VOCABULARY_HINT, visible=False,
         elem_id="set-vocab_size", buttons=[],
     )  # fmt: skip
+    box["cut"] = gr.Radio(list(text.CUTS), value=value["cut"], label=text.CUT, info=about["cut"], elem_id="cut")
     slider("steps", 10, 10_000, 10, "Steps")
+    with gr.Accordion(text.DOCUMENTS, open=False, visible=False, elem_id="documents-settings") as of_documents:
+        box["start_mark"] = gr.Checkbox(
+            value["start_mark"], label=text.START_MARK, info=about["start_mark"], elem_id="set-start_mark"
+        )
+        slider("max_documents", 0, 10_000, 1, text.MAX_DOCUMENTS)
     with gr.Accordion("Shape of the model", open=False):
         slider("layers", 1, 12, 1, "Layers")
         slider("heads", 1, 12, 1, "Heads")
@@ -131,64 +148,78 @@ def _settings() -> dict[str, Any]:
         )  # fmt: skip
     with gr.Accordion("How it is trained", open=False):
         slider("batch_size", 1, 256, 1, "Batch")
+        box["optimizer"] = gr.Radio(
+            list(text.OPTIMIZERS), value=value["optimizer"], label="Optimizer", info=about["optimizer"],
+            elem_id="set-optimizer",
+        )  # fmt: skip
         box["learning_rate"] = gr.Number(
             value["learning_rate"], label="Learning rate", info=about["learning_rate"], minimum=0, step=0.0001,
             elem_id="set-learning_rate",
+        )  # fmt: skip
+        box["muon_learning_rate"] = gr.Number(
+            value["muon_learning_rate"], label="Muon's learning rate", info=about["muon_learning_rate"], minimum=0,
+            step=0.001, elem_id="set-muon_learning_rate",
         )  # fmt: skip
         slider("warmup_steps", 0, 1000, 10, "Warm-up")
         slider("weight_decay", 0, 1, 0.01, "Weight decay")
         slider("grad_clip", 0, 10, 0.1, "Gradient limit")
         slider("val_fraction", 0, 0.5, 0.01, "Held out")
         box["seed"] = gr.Number(value["seed"], label="Seed", info=about["seed"], precision=0, minimum=0)
-    return box
-
-
-def _values(preset: str) -> list[Any]:
-    """The preset's value of each of FIELDS."""
-    recipe = PRESETS[preset].recipe
-    config = recipe.model_config(recipe.vocab_size)
-    return [
-        recipe.tokenizer,
-        recipe.vocab_size,
-        *(getattr(config, field) for field in _SHAPE_FIELDS),
-        *(getattr(recipe.train, field) for field in _TRAIN_FIELDS),
-    ]
+    with gr.Accordion(text.ANOTHER_MODEL, open=False, elem_id="another-model"):
+        for field, label in (("teacher", text.TEACHER), ("embeddings_from", text.DONOR)):
+            box[field] = gr.Dropdown(
+                [(text.NOBODY, "")], value="", label=label, info=about[field], interactive=True,
+                allow_custom_value=True, elem_id=f"set-{field}",
+            )  # fmt: skip
+        slider("teacher_share", 0, 1, 0.05, text.TEACHER_SHARE)
+        slider("teacher_temperature", 0.5, 10, 0.5, text.TEACHER_TEMPERATURE)
+    return box, of_documents
 
 
 def chosen(preset: str) -> list[Any]:
-    """A recipe was chosen: its values for every box, and what they come to."""
-    values = _values(preset)
-    return [PRESETS[preset].sentence, *values, foretell(preset, *values)]
+    """A recipe was chosen: its sentence, the text that goes with it, its values for every box, what they come to."""
+    values = values_of(preset)
+    example = next((item for item in corpora.SHIPPED if item.key == PRESETS[preset].example), None)
+    take = gr.update(value=text.TAKE_EXAMPLE.format(example.title) if example else "", visible=example is not None)
+    return [PRESETS[preset].sentence, take, *values, foretell(preset, *values)]
 
 
-def recipe_of(preset: str, values: tuple[Any, ...]) -> Recipe:
-    """The recipe that the boxes describe. Raises ConfigError naming the box and a value that works."""
-    changes = dict(zip(FIELDS, values, strict=True))
-    usual = dict(zip(FIELDS, _values(preset), strict=True))
-    for field, value in changes.items():
-        number = isinstance(value, int | float) and abs(value) < 1e300  # neither nan nor infinity
-        if value is None or (isinstance(usual[field], int | float) and not number):
-            raise ConfigError(f"{field.replace('_', ' ')} is empty: enter a number, or choose the recipe again.")
-    changes = {field: int(value) if isinstance(usual[field], int) else value for field, value in changes.items()}
-    if PRESETS[preset].recipe.tokenizer != "bpe" and changes["tokenizer"] != "bpe":
-        changes.pop("vocab_size")
-    recipe = PRESETS[preset].recipe.with_changes(changes)
-    often = max(1, recipe.train.steps // _EVALS)  # a short run is measured and sampled as often as a long one
-    return recipe.with_changes(
-        {"eval_every": min(recipe.train.eval_every, often), "sample_every": min(recipe.train.sample_every, often)}
-    )
+class Look:
+    """The handlers that show what a training would work on."""
 
+    def __init__(self, server: Server) -> None:
+        self._server = server
 
-def foretell(preset: str, *values: Any) -> str:
-    """What the settings come to, before anything starts; or what is wrong with them."""
-    try:
-        recipe = recipe_of(preset, values)
-    except ValueError as error:
-        return f"**Cannot be trained:** {error}"
-    train = recipe.train
-    body = 2 * recipe.model_config(1).parameters() - recipe.model_config(2).parameters()  # less 1 entry's share
-    seen = train.steps * train.batch_size * recipe.model_config(1).context
-    return f"{millions(body)} parameters besides the vocabulary; it will read {seen:,} tokens in {train.steps:,} steps."
+    def take(self, token: str, preset: str) -> dict[str, Any]:
+        """Work on the text that was written for a recipe."""
+
+        @answering
+        def take() -> dict[str, Any]:
+            example = PRESETS[preset].example if preset in PRESETS else None
+            corpus = corpora.take(example or corpora.DEFAULT)
+            visitor = self._server.visitors.get(token)
+            visitor.take_corpus(corpus)
+            return corpora.describe(visitor)
+
+        return take()
+
+    def examples(self, token: str, preset: str, *values: Any) -> dict[str, Any]:
+        """The first rows that a model would be shown."""
+
+        @answering
+        def rows() -> dict[str, Any]:
+            return examples(self._server, self._server.visitors.get(token), preset, *values)
+
+        return rows()
+
+    def models(self, token: str) -> list[Any]:
+        """The models that another one can learn from, for both lists."""
+        try:
+            owner = self._server.visitors.get(token).owner
+        except ValueError:
+            return [gr.skip(), gr.skip()]
+        found = [(model["name"], model["ref"]) for model in self._server.models(owner)]
+        return [gr.update(choices=[(text.NOBODY, ""), *found]) for _ in range(2)]
 
 
 class Start:
@@ -230,22 +261,11 @@ def start(
 
     learning: told how far a byte-pair vocabulary has been learnt, 0 to 1.
     """
-    if visitor.corpus is None:
-        visitor.take_corpus(corpora.take(corpora.DEFAULT))
-    corpus = visitor.corpus
-    if corpus is None:
-        raise ConfigError(text.NO_TEXT)
-    if preset not in PRESETS:
-        raise ConfigError(f"There is no recipe called {preset!r}: choose one of {', '.join(PRESETS)}.")
-    recipe = recipe_of(preset, values)
     limits = server.limits
-    if recipe.train.steps > limits.steps:
-        raise ConfigError(f"steps is {recipe.train.steps:,}; this server trains up to {limits.steps:,}.")
-
-    def learn(wanted: Recipe) -> Tokenizer:
-        return visitor.tokenizer(wanted, lambda: build_tokenizer(corpus, wanted, learning))
-
-    prepared = set_up(corpus, recipe, learn)
+    steps = recipe_of(preset, values).train.steps
+    if steps > limits.steps:
+        raise ConfigError(f"steps is {steps:,}; this server trains up to {limits.steps:,}.")
+    corpus, prepared = prepare_run(server, visitor, preset, values, learning)
     config = prepared.recipe.model_config(prepared.tokenizer.vocab_size)
     if config.parameters() > limits.parameters:
         raise ConfigError(

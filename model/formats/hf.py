@@ -6,6 +6,7 @@ Its projections are stored transposed (Conv1D). transformers itself is not neede
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,11 @@ def convert_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def open_folder(folder: Path) -> Checkpoint:
-    """Open a GPT-2 folder. Raises CheckpointError with a sentence when it is something else or damaged."""
+def open_folder(folder: Path, accept: Callable[[GPTConfig], None] | None = None) -> Checkpoint:
+    """Open a GPT-2 folder. Raises CheckpointError with a sentence when it is something else or damaged.
+
+    accept: called with the shape before the weights are read; it may raise.
+    """
     try:
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -104,11 +108,13 @@ def open_folder(folder: Path) -> Checkpoint:
             f"{folder} has no model.safetensors: save it again with save_pretrained(..., safe_serialization=True); "
             "pickled weights are not opened."
         )
+    config = config_from(values)
+    if accept is not None:
+        accept(config)
     try:
         state = safetensors.torch.load_file(weights)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{weights} is damaged ({error}): download the folder again.") from error
-    config = config_from(values)
     model = load_state(config, convert_state(state), folder)
     vocabulary = folder / "tokenizer.json"
     tokenizer = Tokenizer.load(vocabulary) if vocabulary.exists() else None

@@ -92,7 +92,10 @@ def test_a_csv_and_its_column(corpus: Page, tmp_path: Path) -> None:
     path.write_text("\n".join(["number,title,body", *rows]) + "\n", encoding="utf-8")
     upload(corpus, path)
     has(corpus, "table.csv")
-    expect(corpus.locator("#column input")).to_have_value("body")
+    expect(here(corpus, "columns")).to_have_attribute("data-column", "body")
+    expect(corpus.get_by_role("radio", name="body")).to_be_checked()
+    assert here(corpus, "columns").locator("tbody tr").count() == 5
+    expect(here(corpus, "columns").locator("tbody tr").nth(2)).to_contain_text("A title, number 2")
     expect(here(corpus, "corpus")).to_contain_text('The text was taken from column "body".')
     expect(here(corpus, "corpus-excerpt")).to_contain_text("The body of text 0 goes on")
     assert figures(corpus)["documents"] == "40"
@@ -100,18 +103,18 @@ def test_a_csv_and_its_column(corpus: Page, tmp_path: Path) -> None:
     expect(here(corpus, "corpus-excerpt")).to_contain_text("A title, number 0")
     expect(here(corpus, "corpus-excerpt")).not_to_contain_text("The body")
     choose_column(corpus, "number")
-    expect(corpus.get_by_test_id("corpus-error")).to_contain_text('"number"')
+    expect(corpus.get_by_test_id("columns-error")).to_contain_text('The column "number" of "table.csv" holds numbers')
+    expect(corpus.get_by_role("radio", name="title")).to_be_checked()
     expect(here(corpus, "corpus-excerpt")).to_contain_text("A title, number 0")
     (tmp_path / "fox.txt").write_text(FOX * 9, encoding="utf-8")
     upload(corpus, tmp_path / "fox.txt")
     has(corpus, "fox.txt")
-    expect(corpus.locator("#column")).to_be_hidden()
+    expect(corpus.get_by_test_id("columns")).to_be_hidden()
 
 
 def choose_column(page: Page, name: str) -> None:
-    """Take another entry of the list of columns."""
-    page.locator("#column input").click()
-    page.get_by_role("option", name=name).click()
+    """Take another column of the table."""
+    here(page, "columns").get_by_role("radio", name=name).click()
 
 
 def test_broken_lines_of_a_jsonl(corpus: Page, tmp_path: Path) -> None:
@@ -125,7 +128,7 @@ def test_broken_lines_of_a_jsonl(corpus: Page, tmp_path: Path) -> None:
     expect(complaint).to_be_visible()
     expect(complaint).to_contain_text('"lines.jsonl" has bad lines: line 5')
     expect(here(corpus, "corpus")).to_have_attribute("data-name", "Tales")
-    corpus.locator("#keep-good input").check()
+    corpus.locator("#keep-good").check()
     has(corpus, "lines.jsonl")
     assert figures(corpus)["documents"] == "11"
     expect(here(corpus, "corpus-excerpt")).not_to_contain_text("cut sho")
@@ -217,9 +220,7 @@ def test_passing_through_the_lists_takes_nothing(corpus: Page, tmp_path: Path) -
             open_tab(corpus, "Corpus")
             has(corpus, "table.csv")
         calls.clear()
-        for box in ("#column input", "#example input"):
-            if not corpus.locator(box).is_visible():
-                continue  # the file itself is not kept over a reload, so its columns are not offered
+        for box in ("[data-testid=columns] [role=radio][aria-checked=true]", "#example input"):
             corpus.locator(box).focus()
             corpus.keyboard.press("Tab")
             corpus.locator(box).click()

@@ -165,7 +165,8 @@ def test_hostile_tables(guarded: Page, tmp_path: Path) -> None:
     table.write_text(f'"{NAME}",n\n{cells}\n', encoding="utf-8")
     upload(guarded, table)
     expect(here(guarded, "corpus")).to_have_attribute("data-name", "table.csv")
-    expect(guarded.locator("#column input")).to_have_value(NAME)
+    expect(here(guarded, "columns").get_by_role("radio").first).to_have_text(NAME)
+    expect(here(guarded, "columns").locator("td").first).to_contain_text(MARKUP[0][:20])
     expect(here(guarded, "corpus-excerpt")).to_contain_text(MARKUP[0])
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"text": "fine enough to be read"}\n<script>window.hacked=1</script>\n', encoding="utf-8")

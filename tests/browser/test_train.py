@@ -81,7 +81,7 @@ def test_a_short_training_to_its_end(ready: Page, server: Server) -> None:
     assert len(steps) == 120
     expect(here(ready, "loss")).to_have_attribute("data-points", "120")
     here(ready, "loss").locator("summary").click()
-    lines = [row.inner_text().split("\t") for row in here(ready, "loss").locator("tbody tr").all()]
+    lines = [row.inner_text().split("\t") for row in here(ready, "loss-evals").locator("tbody tr").all()]
     assert [re.findall(r"\d+", line[0])[0] for line in lines] == [str(e["step"]) for e in reversed(measured)]
     assert [float(line[2]) for line in lines] == pytest.approx([e["val_loss"] for e in reversed(measured)], abs=0.00056)
     samples = events(server, run, "sample")

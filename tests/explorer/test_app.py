@@ -117,7 +117,10 @@ def test_the_page_begins_with_a_decoded_text(build: Any) -> None:
             assert len(opening["ids"]) > opening["prompt_tokens"]
             model = demo.server_state.view("shipped:alpha").model
             same_numbers(opening, trace(model, opening["ids"][-model.config.context :]))
-    assert drawn_["header"][0].value["models"] == demo.server_state.shelf.shipped()
+    header = drawn_["header"][0].value
+    assert header["models"] == demo.server_state.shelf.shipped()
+    assert header["upload_bytes"] == demo.server_state.limits.upload_bytes == 50_000_000
+    assert header["example"] is None  # these came without their metrics
     json.dumps(demo.get_config_file(), default=str, allow_nan=False)
 
 
@@ -142,7 +145,7 @@ def test_nothing_of_a_visitor_is_ever_in_a_template(build: Any) -> None:
         for component in components:
             template = re.fullmatch(r'<div class="g-mount"( data-mode="[a-z]+")?></div>', component.html_template)
             assert template, name
-            assert component.js_on_load == f"glass.mount('{name}', {{element, props, trigger, server, watch}})"
+            assert component.js_on_load == f"glass.mount('{name}', {{element, props, trigger, server, watch, upload}})"
 
 
 @pytest.mark.parametrize("folder", ["missing", "empty", "damaged"])
@@ -152,18 +155,20 @@ def test_without_a_model_the_page_stands_and_says_so(build: Any, tmp_path: Path,
     (tmp_path / "damaged" / "alpha" / "checkpoint.json").write_text('{"format": "glass-gpt", "version": 1}')
     drawn_ = drawings(build(weights=tmp_path / folder))
     assert "no model is shipped" in sentence(drawn_["strip"][0].value).lower()
-    assert drawn_["header"][0].value == {"model": None, "models": []}
+    header = drawn_["header"][0].value
+    assert (header["model"], header["models"], header["example"]) == (None, [], None)
 
 
 # Launching
 
 
 def test_launch_options_are_what_was_measured_to_be_right(app: Any) -> None:
-    limits = Limits(visitors=17, upload_bytes=1234)
+    limits = Limits(visitors=17, upload_bytes=1234, model_bytes=2345)
     options = app.launch_options(limits)
     assert options["run_history"] is False  # else the browser keeps every input and output, and slows down
     assert options["ssr_mode"] is False
     assert (options["state_session_capacity"], options["max_file_size"]) == (17, 4 * 1234)
+    assert app.launch_options(Limits(model_bytes=10**9))["max_file_size"] == 2 * 10**9
     assert options["head"] == head()
     assert set(options) <= set(inspect.signature(gr.Blocks.launch).parameters)
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ import pytest
 
 from explorer import corpora, text
 from explorer.components import ASSETS
-from explorer.server import Server
-from explorer.tabs.corpus import Uploads, state
+from explorer.server import Server, answering
+from explorer.tabs.corpus import Uploads, choose, clean, functions, hub_files, hub_take, reading, state
 from tests.explorer.tiny import TEXT, sentence, token, visitor
+from training.config import Recipe
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
 GOOD = '{"id": 1, "text": "the cat sat on the mat"}\n{"id": 2, "text": "the dog sat on the log"}\n'
@@ -41,14 +44,14 @@ def put(tmp_path: Path) -> Callable[[str, bytes | str], str]:
 Put = Callable[[str, bytes | str], str]
 
 
-def shown(update: Any) -> dict[str, Any]:
-    """A Gradio update without its mark."""
-    assert update["__type__"] == "update"
-    return {key: value for key, value in update.items() if key != "__type__"}
+def choose_(server: Server, column: str | None = None, keep_good: bool = False, who: int = 1) -> dict[str, Any]:
+    """Read the last files in another way, as the page's script does."""
+    request = {"session": token(who), "column": column, "keep_good": keep_good}
+    return answering(lambda raw: choose(server, raw))(request)
 
 
 def test_a_plain_text_becomes_the_visitors_own(server: Server, uploads: Uploads, put: Put) -> None:
-    card, column, keep = uploads.read(token(1), put("book.txt", TEXT))
+    card, table = uploads.read(token(1), put("book.txt", TEXT))
     corpus = visitor(server).corpus
     assert corpus is not None
     assert (corpus.text, corpus.name, corpus.source) == (TEXT, "book.txt", "file")
@@ -66,7 +69,8 @@ def test_a_plain_text_becomes_the_visitors_own(server: Server, uploads: Uploads,
     shares = dict(card["common"])
     assert next(iter(shares)) == max(set(TEXT), key=TEXT.count)
     assert all(share == TEXT.count(character) / len(TEXT) for character, share in shares.items())
-    assert shown(column)["visible"] is shown(keep)["visible"] is False
+    assert table == {"ok": True, "columns": [], "rows": [], "column": None, "keep_good": False, "can_keep": False}
+    assert (card["left"], card["cleaned"]) == (len(TEXT), None)
     json.dumps(card, allow_nan=False)
 
 
@@ -74,28 +78,71 @@ def test_a_plain_text_becomes_the_visitors_own(server: Server, uploads: Uploads,
 def test_a_table_offers_its_columns(server: Server, uploads: Uploads, put: Put, name: str) -> None:
     rows = [["id", "text", "place"], ["1", "the cat sat on the mat", "a mat"], ["2", "the dog sat on the log", "logs"]]
     path = put(name, "\n".join(("\t" if name.endswith("tsv") else ",").join(row) for row in rows))
-    card, column, keep = uploads.read(token(1), path)
+    card, table = uploads.read(token(1), path)
     assert card["ok"]
     assert dict(card["figures"])["documents"] == "2"
-    assert shown(column) == {"choices": ["id", "text", "place"], "value": "text", "visible": True}
-    assert shown(keep)["visible"] is False
+    assert table == {
+        "ok": True,
+        "columns": rows[0],
+        "rows": rows[1:],
+        "column": "text",
+        "keep_good": False,
+        "can_keep": True,
+    }
     corpus = visitor(server).corpus
     assert corpus is not None
     assert corpus.text == "the cat sat on the mat\nthe dog sat on the log"
-    assert uploads.reread(token(1), path, "place", False)["ok"]
+    chosen = choose_(server, "place")
+    assert chosen["ok"]
+    assert chosen["corpus"] == state(server)({"session": token(1)})
+    assert chosen["reading"] == {**table, "column": "place"}
     corpus = visitor(server).corpus
     assert corpus is not None
     assert corpus.text == "a mat\nlogs"
-    assert "numbers" in sentence(uploads.reread(token(1), path, "id", False))
-    assert 'no column "nowhere"' in sentence(uploads.reread(token(1), path, "nowhere", False))
+    assert "numbers" in sentence(choose_(server, "id"))
+    assert 'no column "nowhere"' in sentence(choose_(server, "nowhere"))
     assert visitor(server).corpus is corpus
+    assert reading(server, {"session": token(1)})["column"] == "place"  # a column that cannot be is forgotten
+
+
+def test_parquet_and_archives(server: Server, uploads: Uploads, put: Put) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pip install -r requirements.txt")
+    import pyarrow
+
+    path = put("posts.parquet", b"")
+    parquet.write_table(
+        pyarrow.table({"id": [1, 2], "text": ["the cat sat", "the dog sat"], "tag": ["a b", "c d"]}), path
+    )
+    card, table = uploads.read(token(1), [path])
+    assert dict(card["figures"])["documents"] == "2"
+    assert (table["columns"], table["column"], table["can_keep"]) == (["id", "text", "tag"], "text", False)
+    assert choose_(server, "tag")["corpus"]["excerpt"] == "a b\nc d"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.txt", "the first")
+        archive.writestr("b.txt", "the second")
+    card, table = uploads.read(token(1), put("texts.zip", buffer.getvalue()))
+    assert card["excerpt"] == "the first\nthe second"
+    assert table["columns"] == []
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("../a.txt", "the first")
+    before = visitor(server).corpus
+    assert "leads out of its folder" in sentence(uploads.read(token(1), put("slip.zip", buffer.getvalue()))[0])
+    assert visitor(server).corpus is before
+
+
+def test_several_files(server: Server, uploads: Uploads, put: Put) -> None:
+    paths = [put("a.csv", "id,text,more\n1,the cat sat,x y\n2,the dog sat,z w\n"), put("b.txt", "a text\n")]
+    card, table = uploads.read(token(1), paths)
+    assert card["name"] == "2 files: a.csv, b.txt"
+    assert table["columns"] == ["id", "text", "more"]
+    assert choose_(server, "more")["corpus"]["excerpt"] == "x y\nz w\na text"
 
 
 def test_json_lines_offer_their_fields(server: Server, uploads: Uploads, put: Put) -> None:
-    card, field, keep = uploads.read(token(1), put("posts.jsonl", GOOD))
+    card, table = uploads.read(token(1), put("posts.jsonl", GOOD))
     assert card["ok"]
-    assert shown(field) == {"choices": ["id", "text"], "value": "text", "visible": True}
-    assert shown(keep) == {"visible": True, "value": False}
+    assert (table["columns"], table["column"], table["can_keep"]) == (["id", "text"], "text", True)
     corpus = visitor(server).corpus
     assert corpus is not None
     assert corpus.documents == ("the cat sat on the mat", "the dog sat on the log")
@@ -103,18 +150,18 @@ def test_json_lines_offer_their_fields(server: Server, uploads: Uploads, put: Pu
 
 def test_broken_lines_are_named_and_can_be_left_out(server: Server, uploads: Uploads, put: Put) -> None:
     path = put("posts.jsonl", BROKEN)
-    card, field, keep = uploads.read(token(1), path)
+    card, table = uploads.read(token(1), path)
     assert "lines 3 and 4 are no JSON object" in sentence(card)
     assert visitor(server).corpus is None
-    assert shown(keep)["visible"] is True  # the way out is offered
-    assert shown(field)["value"] == "text"
-    kept = uploads.reread(token(1), path, "text", True)
+    assert table["can_keep"] is True  # the way out is offered
+    assert table["column"] == "text"
+    kept = choose_(server, "text", True)
     assert kept["ok"]
-    assert any("Left out: lines 3 and 4" in note for note in kept["notes"])
+    assert any("Left out: lines 3 and 4" in note for note in kept["corpus"]["notes"])
     corpus = visitor(server).corpus
     assert corpus is not None
     assert corpus.text == "the cat sat on the mat\nthe dog sat on the log"
-    sentence(uploads.reread(token(1), path, "text", False))
+    sentence(choose_(server, "text", False))
     assert visitor(server).corpus is corpus
 
 
@@ -140,9 +187,9 @@ def test_broken_lines_are_named_and_can_be_left_out(server: Server, uploads: Upl
 def test_what_is_no_text_keeps_the_former_one(
     server: Server, uploads: Uploads, put: Put, name: str, content: bytes, says: str
 ) -> None:
-    assert uploads.paste(token(1), TEXT)["ok"]
+    assert uploads.paste(token(1), TEXT)[0]["ok"]
     before = visitor(server).corpus
-    card, _, _ = uploads.read(token(1), put(name, content))
+    card, _ = uploads.read(token(1), put(name, content))
     error = sentence(card)
     assert says in error
     assert name in error
@@ -156,11 +203,11 @@ def test_too_much_is_refused_before_it_is_read(serve: Callable[..., Server], put
     uploads = Uploads(server)
     long = "the cat\n" * 200
     if what == "paste":
-        card = uploads.paste(token(1), long)
+        card, _ = uploads.paste(token(1), long)
     else:
         card = uploads.read(token(1), put("long.txt" if what == "file" else "long.csv", "text\n" + long))[0]
     assert "the limit is 1 kB" in sentence(card)
-    assert uploads.paste(token(1), long[:1000])["ok"]
+    assert uploads.paste(token(1), long[:1000])[0]["ok"]
 
 
 HOSTILE = [
@@ -183,7 +230,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)
 def test_a_hostile_name_is_a_name(server: Server, uploads: Uploads, put: Put, name: str) -> None:
-    card, _, _ = uploads.read(token(1), put(name, TEXT))
+    card, _ = uploads.read(token(1), put(name, TEXT))
     assert card["ok"]
     assert card["name"].isprintable()
     assert 0 < len(card["name"]) <= 48
@@ -197,31 +244,31 @@ def test_a_name_that_is_no_utf8_does_no_harm(uploads: Uploads, tmp_path: Path) -
     path = bytes(tmp_path) + b"/caf\xe9.txt"
     with open(path, "w") as file:
         file.write(TEXT)
-    card, _, _ = uploads.read(token(1), path.decode(errors="surrogateescape"))
+    card, _ = uploads.read(token(1), path.decode(errors="surrogateescape"))
     assert card["ok"]
     json.dumps(card).encode("utf-8")
     assert card["name"].encode("utf-8").decode() == "caf\ufffd.txt"
 
 
-def test_a_file_that_went_away_is_said(uploads: Uploads, tmp_path: Path) -> None:
+def test_a_file_that_went_away_is_said(server: Server, uploads: Uploads, tmp_path: Path) -> None:
     assert "no file" in sentence(uploads.read(token(1), str(tmp_path / "gone.txt"))[0])
-    assert "no file" in sentence(uploads.reread(token(1), str(tmp_path / "gone.csv"), None, False))
+    assert "no file" in sentence(choose_(server, None))
     assert "folder" in sentence(uploads.read(token(1), str(tmp_path))[0])
 
 
-@pytest.mark.parametrize("path", [None, ""])
-def test_no_file_changes_nothing(server: Server, uploads: Uploads, path: str | None) -> None:
+@pytest.mark.parametrize("path", [None, "", []])
+def test_no_file_changes_nothing(server: Server, uploads: Uploads, path: Any) -> None:
     skipped = uploads.read(token(1), path)
     assert all(set(update) == {"__type__"} for update in skipped)
-    assert set(uploads.reread(token(1), path, None, False)) == {"__type__"}
     assert len(server.visitors) == 0
+    assert "no file to choose a column of" in sentence(choose_(server, "text"))
 
 
 # Paste
 
 
 def test_a_pasted_text_becomes_the_visitors_own(server: Server, uploads: Uploads) -> None:
-    card = uploads.paste(token(1), "the cat\r\nsat\ud800 on\x00 it")
+    card, _ = uploads.paste(token(1), "the cat\r\nsat\ud800 on\x00 it")
     corpus = visitor(server).corpus
     assert corpus is not None
     assert corpus.text == "the cat\nsat\ufffd on it"
@@ -233,7 +280,7 @@ def test_a_pasted_text_becomes_the_visitors_own(server: Server, uploads: Uploads
 def test_a_paste_without_a_text_in_it_is_refused(
     server: Server, uploads: Uploads, pasted: str, says: str
 ) -> None:  # fmt: skip
-    assert says in sentence(uploads.paste(token(1), pasted))
+    assert says in sentence(uploads.paste(token(1), pasted)[0])
     assert visitor(server).corpus is None
 
 
@@ -241,9 +288,9 @@ def test_a_new_text_forgets_the_old_tokenizers(server: Server, uploads: Uploads)
     uploads.paste(token(1), "abc abc")
     built = []
     for _ in range(2):
-        visitor(server).tokenizer("char", 0, lambda: built.append(1))  # type: ignore[arg-type,return-value]
+        visitor(server).tokenizer(Recipe(tokenizer="char"), lambda: built.append(1))  # type: ignore[arg-type,return-value]
     uploads.paste(token(1), "abc abd")
-    visitor(server).tokenizer("char", 0, lambda: built.append(1))  # type: ignore[arg-type,return-value]
+    visitor(server).tokenizer(Recipe(tokenizer="char"), lambda: built.append(1))  # type: ignore[arg-type,return-value]
     assert len(built) == 2
 
 
@@ -258,7 +305,7 @@ def need(filename: str) -> None:
 @pytest.mark.parametrize("example", corpora.SHIPPED, ids=lambda example: example.key)
 def test_each_example_can_be_taken(server: Server, uploads: Uploads, example: corpora.Example) -> None:
     need(example.filename)
-    card = uploads.example(token(1), example.key)
+    card, _ = uploads.example(token(1), example.key)
     assert (card["ok"], card["name"], card["source"]) == (True, example.title, "shipped")
     assert (example.title, example.key) in corpora.choices()
     corpus = visitor(server).corpus
@@ -272,13 +319,13 @@ def test_a_missing_example_says_where_it_belongs(
     uploads: Uploads, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:  # fmt: skip
     monkeypatch.setattr(corpora, "ASSETS", tmp_path)
-    assert sentence(uploads.example(token(1), "tales")) == text.EXAMPLE_MISSING
+    assert sentence(uploads.example(token(1), "tales")[0]) == text.EXAMPLE_MISSING
 
 
 @pytest.mark.parametrize("key", ["", "nothing", "hub:", "hub:nothing", "../tales", "tales.txt", "hub:../../x"])
 def test_what_is_not_on_offer_is_refused(server: Server, uploads: Uploads, key: str) -> None:
     """Without a word to the network: none of these keys is on the shelf."""
-    sentence(uploads.example(token(1), key))
+    sentence(uploads.example(token(1), key)[0])
     assert visitor(server).corpus is None
 
 
@@ -309,8 +356,10 @@ def test_two_visitors_have_their_own_texts(server: Server, uploads: Uploads) -> 
 def test_without_a_visitor_nothing_is_taken(server: Server, uploads: Uploads, put: Put, bad: Any) -> None:
     path = put("book.txt", TEXT)
     for reply in (
-        uploads.paste(bad, TEXT), uploads.example(bad, "tales"), uploads.read(bad, path)[0],
-        uploads.reread(bad, path, None, False), state(server)({"session": bad}), state(server)(bad),
+        *uploads.paste(bad, TEXT), *uploads.example(bad, "tales"), *uploads.read(bad, path),
+        state(server)({"session": bad}), state(server)(bad),
+        *(answer({"session": bad}) for answer in functions(server, reading, choose, clean, hub_files, hub_take)),
+        *(answer(bad) for answer in functions(server, reading, choose, clean, hub_files, hub_take)),
     ):  # fmt: skip
         assert "visitor id" in sentence(reply)
     assert len(server.visitors) == 0

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import subprocess
+import sys
+import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +17,17 @@ from typing import Any
 import pytest
 import torch
 
+from explorer import jobs as jobs_module
 from explorer.jobs import JobError, Jobs, Run
 from explorer.limits import Limits
 from explorer.server import Server
-from tests.explorer.tiny import LONG, over, tiny_recipe, tiny_trainer, until
-from training.events import Failed, Paused, Resumed, Started, Stepped
+from tests.explorer.tiny import LONG, PATIENCE, TEXT, over, tiny_recipe, tiny_trainer, until
+from training.events import Evaluated, Event, Failed, Paused, Resumed, Started, Stepped
 from training.runs import RunFolder, RunInfo
 from training.trainer import Trainer
 
 Submit = Callable[..., Run]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -62,7 +69,7 @@ def test_a_run_that_ends_by_itself_lets_the_next_begin(jobs: Jobs, submit: Submi
 
 def test_a_run_that_breaks_lets_the_next_begin(jobs: Jobs, caplog: pytest.LogCaptureFixture) -> None:
     broken, after = tiny_trainer(jobs.root), tiny_trainer(jobs.root)
-    broken.data = replace(broken.data, train=torch.zeros(2))
+    broken.prepared = replace(broken.prepared, data=replace(broken.prepared.data, train=torch.zeros(2)))
     first, second = jobs.submit(broken), jobs.submit(after)
     assert states(jobs, over(first), over(second)) == ["failed", "finished"]
     assert "broke" in caplog.text
@@ -94,6 +101,135 @@ def test_the_header_mentions_what_trains_before_what_waits(serve: Callable[..., 
     until(runs[1], Started)
     assert jobs.active("ada") is runs[2]
     assert jobs.active("bob") is runs[1]
+
+
+# A pause makes room, and whoever goes on waits for a turn
+
+
+def stand_still(jobs: Jobs, run: Run) -> int:
+    """Pause a run that trains; the cursor behind its Paused."""
+    after = until(run, Stepped, run.log.since(0)[1])
+    jobs.control(run.info.id, "pause", run.info.owner or "x")
+    return until(run, Paused, after)
+
+
+def test_a_paused_run_lets_the_next_begin_though_nobody_watches(jobs: Jobs, submit: Submit) -> None:
+    first, second = submit(steps=LONG), submit(steps=LONG)
+    stand_still(jobs, first)
+    until(second, Started)  # no page has asked anything
+    assert states(jobs, first, second) == ["paused", "running"]
+
+
+def test_a_resumed_run_waits_for_its_turn(jobs: Jobs, submit: Submit) -> None:
+    first, second = submit(name="first", steps=LONG), submit(name="second", steps=LONG)
+    cursor = stand_still(jobs, first)
+    at = until(second, Stepped)
+    jobs.control(first.info.id, "resume", "x")
+    third = submit(name="third", steps=LONG)
+    jobs.control(first.info.id, "resume", "x")  # once more changes nothing
+    assert states(jobs, first, second, third) == ["queued", "running", "queued"]
+    assert [jobs.queue_position(run) for run in (first, second, third)] == [1, 0, 2]
+    assert [run.waits_to_go_on for run in (first, second, third)] == [True, False, False]
+    for _ in range(5):
+        at = until(second, Stepped, at)
+        jobs.advance()
+    assert first.log.since(cursor) == ([], cursor), "it went on while another trained"
+    jobs.control(second.info.id, "stop", "x")
+    until(first, Resumed, cursor)
+    assert states(jobs, first, over(second), third) == ["running", "stopped", "queued"]
+    assert [jobs.queue_position(run) for run in (first, third)] == [0, 1]
+    assert third.log.since(0) == ([], 0)
+
+
+def test_whoever_asked_first_goes_on_first(serve: Callable[..., Server]) -> None:
+    """Two that were paused and one that is new; the new one asked between them."""
+    jobs = serve(trainings_a_visitor=4).jobs
+    submit = lambda name: jobs.submit(tiny_trainer(jobs.root, name, steps=LONG))  # noqa: E731
+    runs = [submit(f"run {n}") for n in range(3)]
+    at = [stand_still(jobs, runs[0]), stand_still(jobs, runs[1])]
+    until(runs[2], Started)
+    jobs.control(runs[1].info.id, "resume", "x")
+    new = submit("new")
+    jobs.control(runs[0].info.id, "resume", "x")
+    assert [jobs.queue_position(run) for run in (runs[1], new, runs[0])] == [1, 2, 3]
+    jobs.control(runs[2].info.id, "stop", "x")
+    until(runs[1], Resumed, at[1])
+    jobs.control(runs[1].info.id, "stop", "x")
+    until(new, Started)
+    jobs.control(new.info.id, "stop", "x")
+    until(runs[0], Resumed, at[0])
+    assert states(jobs, *runs, new) == ["running", "stopped", "stopped", "stopped"]
+
+
+def test_one_that_waits_to_go_on_can_be_left_paused_or_stopped(jobs: Jobs, submit: Submit) -> None:
+    first, second, third = (submit(steps=LONG) for _ in range(3))
+    cursor = stand_still(jobs, first)
+    jobs.control(first.info.id, "resume", "x")
+    assert [jobs.queue_position(run) for run in (third, first)] == [1, 2]
+    jobs.control(first.info.id, "pause", "x")
+    assert states(jobs, first) == ["paused"]
+    assert [jobs.queue_position(run) for run in (third, first)] == [1, 0]
+    jobs.control(first.info.id, "resume", "x")
+    jobs.control(first.info.id, "stop", "x")
+    assert states(jobs, over(first)) == ["stopped"]
+    assert not any(isinstance(event, Resumed) for event in first.log.since(cursor)[0])
+    assert jobs.queue_position(third) == 1
+    jobs.control(second.info.id, "stop", "x")
+    until(third, Started)
+
+
+def test_a_pause_taken_back_at_once_keeps_its_turn(jobs: Jobs, submit: Submit) -> None:
+    """Before it stood still, and around the moment when it does."""
+    first, second = submit(steps=LONG), submit(steps=LONG)
+    at = until(first, Stepped)
+    for _ in range(30):
+        jobs.control(first.info.id, "pause", "x")
+        jobs.control(first.info.id, "resume", "x")
+        given = [run for run in (first, second) if run.turn == "given"]
+        assert len(given) == 1, "two have a turn, or nobody"
+        if given == [second]:  # it had stood still already, and the other has begun
+            break
+        at = until(first, Stepped, at)
+    else:
+        assert states(jobs, first, second) == ["running", "queued"]
+
+
+def test_what_was_stopped_is_not_woken_by_a_turn(jobs: Jobs, submit: Submit) -> None:
+    """A run stopped behind the back of the queue leaves it, and the next in line has its turn."""
+    first, second, third = (submit(steps=LONG) for _ in range(3))
+    stand_still(jobs, first)
+    until(second, Started)
+    jobs.control(first.info.id, "resume", "x")
+    first.trainer.stop()
+    over(first)
+    second.trainer.stop()
+    until(third, Started)
+    assert states(jobs, first, over(second), third) == ["stopped", "stopped", "running"]
+
+
+def test_paused_runs_count_as_a_visitors(serve: Callable[..., Server]) -> None:
+    """They hold memory; else one visitor could fill it with paused ones."""
+    jobs = serve(shared=True, trainings_a_visitor=2).jobs
+    make = lambda: tiny_trainer(jobs.root, steps=LONG, owner="ada")  # noqa: E731
+    first, second = jobs.submit(make()), jobs.submit(make())
+    stand_still(jobs, first)
+    until(second, Started)
+    with pytest.raises(JobError, match="You have 2 trainings running, paused or waiting"):
+        jobs.submit(make())
+
+
+def test_closing_wakes_what_waits_to_go_on_only_to_end_it(jobs: Jobs, submit: Submit) -> None:
+    first, second, third = (submit(steps=LONG) for _ in range(3))
+    cursor = stand_still(jobs, first)
+    until(second, Started)
+    jobs.control(first.info.id, "resume", "x")
+    jobs.close()
+    assert states(jobs, first, second, third) == ["stopped"] * 3
+    assert [event.kind for event in first.log.since(cursor)[0]] == ["finished"]
+    assert [event.kind for event in third.log.since(0)[0]] == ["finished"], "it began while the others ended"
+    assert jobs.has_weights(first.info.id)
+    with pytest.raises(JobError, match="being shut down"):
+        submit()
 
 
 # How many
@@ -285,3 +421,164 @@ def test_closing_ends_every_training_and_keeps_its_weights(jobs: Jobs, submit: S
     assert trainer.over
     assert runs[0].folder.newest_checkpoint() is not None
     assert not jobs.has_weights(runs[2].info.id)
+
+
+# Over, and let go
+
+
+def held_by(jobs: Jobs, **changes: Any) -> tuple[str, list[weakref.ref[Any]]]:
+    """A training that was submitted: its id, and what must not outlive it. Nothing here holds its trainer."""
+    trainer = tiny_trainer(jobs.root, **changes)
+    run = jobs.submit(trainer)
+    return run.info.id, [weakref.ref(trainer), weakref.ref(trainer.prepared.data), weakref.ref(trainer.prepared)]
+
+
+def gone(refs: list[weakref.ref[Any]]) -> bool:
+    """Whether all are gone within a while: the thread of a training lives on for an instant after its last event."""
+    until_ = time.monotonic() + PATIENCE
+    while any(ref() is not None for ref in refs) and time.monotonic() < until_:
+        gc.collect()
+        time.sleep(0.01)
+    return all(ref() is None for ref in refs)
+
+
+@pytest.mark.parametrize("ends", ["finished", "failed", "stopped", "stopped in the queue"])
+def test_a_run_that_is_over_holds_no_weights_and_no_text(jobs: Jobs, server: Server, ends: str) -> None:
+    other, _ = held_by(jobs, steps=LONG) if ends == "stopped in the queue" else ("", [])
+    changes = {"finished": {}, "failed": {"until_val_loss": 0.1, "device": "abacus"}}.get(ends, {"steps": LONG})
+    run_id, refs = held_by(jobs, **changes)
+    if ends == "stopped":
+        until(jobs.find(run_id), Evaluated)
+        assert refs[0]().snapshot is not None  # type: ignore[misc]
+    if ends.startswith("stopped"):
+        jobs.control(run_id, "stop", "x")
+    assert gone(refs)
+    run = jobs.find(run_id)
+    assert (run.state, run.trainer) == (ends.split()[0], None)
+    assert (run.info.id, run.folder.path, run.log.tail(1)[0].kind) == (
+        run_id, jobs.root / run_id, "failed" if ends == "failed" else "finished",
+    )  # fmt: skip
+    assert jobs.find(run_id) is run
+    assert jobs.has_weights(run_id) == (ends in ("finished", "stopped"))
+    if jobs.has_weights(run_id):
+        assert server.view(f"run:{run_id}").step > 0  # from the disk
+    if other:
+        assert jobs.find(other).state == "running"
+
+
+@pytest.mark.parametrize(("name", "most"), [("_KEPT_LOGS", 2), ("_KEPT_EVENTS", 25)])
+def test_the_logs_of_old_runs_are_bounded(
+    jobs: Jobs, submit: Submit, monkeypatch: pytest.MonkeyPatch, name: str, most: int
+) -> None:
+    monkeypatch.setattr(jobs_module, name, most)
+    runs = [over(submit(name=f"run {n}")) for n in range(4)]
+    for run in runs:
+        assert gone([weakref.ref(run.log)]) is False  # held here
+    refs, logs = [weakref.ref(run.log) for run in runs], [run.log.since(0) for run in runs]
+    ids = [run.info.id for run in runs]
+    assert all(len(events) == 11 for events, _ in logs)
+    runs.clear()
+    del run
+    assert gone(refs[:2])
+    assert [ref() is None for ref in refs] == [True, True, False, False]
+    assert [jobs.find(run_id).log.since(0) for run_id in ids] == logs  # read again where they were forgotten
+    assert [jobs.find(run_id).state for run_id in ids] == ["finished"] * 4
+
+
+def test_another_run_in_the_same_folder_is_read_anew(jobs: Jobs, submit: Submit) -> None:
+    run = over(submit(name="first"))
+    assert jobs.find(run.info.id).info.name == "first"
+    run.folder.delete()
+    with pytest.raises(JobError, match="not here"):
+        jobs.find(run.info.id)
+    folder = RunFolder.create(run.folder.path, "second", tiny_recipe(), {"name": "tiny"})
+    folder.append(Failed(3, 1.0, "The disk is full."))
+    folder.close()
+    found = jobs.find(run.info.id)
+    assert (found.info.name, found.state, found.log.since(0)[1]) == ("second", "failed", 1)
+
+
+def test_a_folder_with_a_name_of_ones_own_is_found(jobs: Jobs) -> None:
+    """`--out "runs/été 2"` is a run like any other; one that no id can name is not listed."""
+    for name in ("été 2", "_hidden", "-x"):
+        RunFolder.create(jobs.root / name, "a run", tiny_recipe(), {"name": "tiny"})
+    assert [info.id for info in jobs.listed("x")] == ["été 2"]
+    assert jobs.find("été 2").info.id == "été 2"
+
+
+# Trained by another program
+
+
+def follow_until(jobs: Jobs, run_id: str, kind: type[Event], after: int = 0) -> int:
+    """Ask for a run again and again until an event of a kind is there; the cursor behind it."""
+    until_ = time.monotonic() + PATIENCE
+    while time.monotonic() < until_:
+        for number, event in enumerate(jobs.find(run_id).log.since(after)[0] if (jobs.root / run_id).exists() else []):
+            if isinstance(event, kind):
+                return after + number + 1
+        time.sleep(0.02)
+    raise AssertionError(f"no {kind.__name__} came")
+
+
+def test_a_run_of_another_server_is_followed_and_not_steered(jobs: Jobs, submit: Submit) -> None:
+    run = submit(name="theirs", steps=LONG)
+    here = restarted(jobs)
+    cursor = follow_until(here, run.info.id, Stepped)
+    followed = here.find(run.info.id)
+    assert (followed.state, followed.trainer, followed.elsewhere) == ("running", None, True)
+    for _ in range(3):
+        cursor = follow_until(here, run.info.id, Stepped, cursor)  # it grows
+    assert here.find(run.info.id) is followed
+    for action in ("pause", "resume", "stop"):
+        with pytest.raises(JobError, match="Another program trains this run"):
+            here.control(run.info.id, action, "x")
+    assert here.active("x") is followed
+    stand_still(jobs, run)
+    follow_until(here, run.info.id, Paused)
+    assert here.find(run.info.id).state == "paused"
+    waits = submit(name="also theirs", steps=LONG)
+    jobs.control(run.info.id, "stop", "x")
+    over(run)
+    assert here.find(run.info.id).state == "stopped"
+    assert here.find(run.info.id).log.since(0) == run.log.since(0)
+    assert here.find(waits.info.id).state == "running"
+
+
+def test_a_run_from_the_command_line_is_followed_until_it_is_killed(server: Server, tmp_path: Path) -> None:
+    """The real program. It dies without a word, and from then on the run is interrupted and not running."""
+    jobs, text = server.jobs, tmp_path / "corpus.txt"
+    text.write_text(TEXT)
+    options = f"--layers 1 --heads 2 --width 16 --context 8 --steps {LONG} --batch-size 4 --warmup-steps 0 --threads 1"
+    more = "--eval-every 2 --sample-every 0 --device cpu --tokenizer char --quiet".split()
+    command = [sys.executable, "-m", "training", str(text), "--out", str(jobs.root / "mine"), *options.split(), *more]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            cursor = follow_until(jobs, "mine", Evaluated)
+            for _ in range(3):
+                cursor = follow_until(jobs, "mine", Stepped, cursor)
+            assert jobs.find("mine").state == "running"
+            assert [info.id for info in jobs.listed("x")] == ["mine"]
+            assert jobs.active("x") is jobs.find("mine")
+            follow_until(jobs, "mine", Evaluated, cursor)
+            assert server.view("run:mine").step > 0
+            with pytest.raises(JobError, match="stop it there"):
+                jobs.control("mine", "stop", "x")
+        finally:
+            process.kill()
+    assert jobs.find("mine").state == "interrupted"
+    assert jobs.active("x") is None
+    with pytest.raises(JobError, match="over already"):
+        jobs.control("mine", "stop", "x")
+
+
+def test_strangers_are_not_told_of_the_owners_own_programs(serve: Callable[..., Server]) -> None:
+    jobs = serve(shared=True).jobs
+    folder = RunFolder.create(jobs.root / "mine", "mine", tiny_recipe(), {"name": "tiny"})
+    folder.hold()
+    try:
+        assert jobs.find("mine").state == "running"
+        assert jobs.active("eve") is None
+        with pytest.raises(JobError, match="Only the browser"):
+            jobs.control("mine", "stop", "eve")
+    finally:
+        folder.close()

@@ -53,15 +53,16 @@ def test_pulse_replies_as_documented(server: Server) -> None:
     alone = answering(lambda raw: pulse(server, raw))({"session": token(1)})
     assert set(alone) == {"ok", "models", "active", "run"} <= documented("pulse: reply")
     states = set(re.findall(r"`(\w+)`", re.search(r"^\| `run.state` \|(.*)\|$", DOCUMENT, re.MULTILINE)[1]))  # type: ignore[index]
-    assert {"queued", "running", "paused", "finished", "stopped", "failed", "interrupted"} == states
+    assert {"queued", "running", "paused", "finished", "stopped", "failed", "interrupted", "opened"} == states
 
 
 def test_control_and_corpus_reply_as_documented(server: Server) -> None:
     run = paused_at_once(server)
     request = {"session": token(1), "run": run.info.id, "action": "stop"}
     assert keys_of(answering(lambda raw: control(server, raw))(request)) == documented("control: reply")
-    card = Uploads(server).paste(token(1), TEXT)
+    card, table = Uploads(server).paste(token(1), TEXT)
     assert keys_of(card) == keys_of(state(server)({"session": token(1)})) == documented("corpus: reply")
+    assert keys_of(table) == documented("reading: reply")
 
 
 def test_a_refusal_is_as_documented(server: Server) -> None:
@@ -69,10 +70,12 @@ def test_a_refusal_is_as_documented(server: Server) -> None:
     assert '{"ok": false, "error": "A sentence for people."}' in DOCUMENT
 
 
-@pytest.mark.parametrize("name", ["decode", "pulse", "control", "corpus"])
+@pytest.mark.parametrize(
+    "name", ["decode", "pulse", "control", "corpus", "reading", "choose", "clean", "hub_files", "hub_take"]
+)
 def test_the_keys_that_the_code_reads_are_those_documented(name: str) -> None:
     """Every raw.get("x") and request["x"] of a handler, found in its source."""
-    source = {"decode": "decode.py", "pulse": "watch.py", "control": "watch.py", "corpus": "tabs/corpus.py"}[name]
+    source = {"decode": "decode.py", "pulse": "watch.py", "control": "watch.py"}.get(name, "tabs/corpus.py")
     tree = ast.parse((ROOT / "explorer" / source).read_text(encoding="utf-8"))
     wanted = {"decode": ("decode", "parse"), "corpus": ("state",)}.get(name, (name,))
     read: set[str] = set()

@@ -13,6 +13,7 @@ from explorer.server import Server
 from explorer.session import Visitor, VisitorError, Visitors
 from model import Tokenizer
 from tests.explorer.tiny import CHAR, PATIENCE, TEXT, token
+from training.config import Recipe
 from training.corpus import from_text
 
 
@@ -82,21 +83,21 @@ def test_tokenizers_are_learnt_once_for_each_text() -> None:
 
     visitor.take_corpus(from_text(TEXT))
     for vocab_size in (300, 300, 400):  # for characters the size is no choice
-        assert visitor.tokenizer("char", vocab_size, build) is CHAR
+        assert visitor.tokenizer(Recipe(tokenizer="char", vocab_size=vocab_size), build) is CHAR
     assert len(built) == 1
     for vocab_size in (300, 300, 400):
-        visitor.tokenizer("bpe", vocab_size, build)
+        visitor.tokenizer(Recipe(tokenizer="bpe", vocab_size=vocab_size), build)
     assert len(built) == 3
     visitor.take_corpus(from_text(TEXT + "!"))
-    visitor.tokenizer("char", 300, build)
+    visitor.tokenizer(Recipe(tokenizer="char", vocab_size=300), build)
     assert len(built) == 4
 
 
 def test_a_tokenizer_that_cannot_be_learnt_is_not_remembered() -> None:
     visitor = Visitor(token(1), 2)
     with pytest.raises(ValueError, match="at most"):
-        visitor.tokenizer("bpe", 5000, lambda: Tokenizer.bpe(TEXT, 5000))
-    assert visitor.tokenizer("bpe", 5000, lambda: CHAR) is CHAR
+        visitor.tokenizer(Recipe(tokenizer="bpe", vocab_size=5000), lambda: Tokenizer.bpe(TEXT, 5000))
+    assert visitor.tokenizer(Recipe(tokenizer="bpe", vocab_size=5000), lambda: CHAR) is CHAR
 
 
 def test_a_visitor_keeps_the_decoders_used_last(server: Server) -> None:

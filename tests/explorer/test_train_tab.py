@@ -7,19 +7,24 @@ import math
 import re
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 import pytest
+import torch
 
+from explorer import recipes
 from explorer.jobs import Jobs
 from explorer.limits import Limits
+from explorer.recipes import FIELDS, foretell, values_of
 from explorer.server import Server
 from explorer.shelf import millions
 from explorer.tabs import train
-from explorer.tabs.train import FIELDS, Start, chosen, foretell, start
+from explorer.tabs.train import Start, chosen, start
 from model import GPT, Tokenizer
+from model.config import Activation
 from tests.explorer.tiny import CHAR, LONG, PATIENCE, TEXT, in_a_loop, over, sentence, tiny_trainer, token, visitor
+from training.cleaning import Cleaning
 from training.corpus import from_text
 from training.events import Evaluated, Finished, Sampled, Stepped
 from training.presets import DEFAULT, PRESETS
@@ -32,7 +37,7 @@ TINY: dict[str, Any] = {
 
 def boxes(preset: str = DEFAULT, **changes: Any) -> tuple[Any, ...]:
     """What the boxes send: the preset's values, made tiny, with changes."""
-    values = dict(zip(FIELDS, chosen(preset)[1:-1], strict=True))
+    values = dict(zip(FIELDS, values_of(preset), strict=True))
     return tuple({**values, **TINY, **changes}.values())
 
 
@@ -144,14 +149,14 @@ def test_the_page_hears_of_a_long_preparation(standing: Server, monkeypatch: pyt
     """A tokenizer that waits until the page has heard how far it is."""
     heard = [threading.Event(), threading.Event()]
 
-    def slow(kind: str, text: str, size: int, learning: Callable[[float], None]) -> Tokenizer:
+    def slow(corpus: Any, recipe: Any, learning: Callable[[float], None]) -> Tokenizer:
         assert heard[0].wait(PATIENCE)
         learning(0.37)
         assert heard[1].wait(PATIENCE)
         return CHAR
 
     monkeypatch.setattr(train, "_NEWS_S", 0.01)
-    monkeypatch.setattr(train, "build_tokenizer", slow)
+    monkeypatch.setattr(recipes, "build_tokenizer", slow)
     said = []
     for monitor, notice in Start(standing).press(token(1), DEFAULT, "", *boxes()):
         said.append(notice["text"])
@@ -295,7 +300,8 @@ def test_the_page_foretells_the_parameters_of_the_real_model(preset: str) -> Non
     assert chosen(preset)[0] == PRESETS[preset].sentence
     assert said.startswith(f"{millions(body)} parameters besides the vocabulary")
     tokens = recipe.train.steps * recipe.train.batch_size * recipe.model["context"]
-    assert f"read {tokens:,} tokens in {recipe.train.steps:,} steps" in said
+    most = "up to " if recipe.cut == "documents" else ""
+    assert f"read {most}{tokens:,} tokens in {recipe.train.steps:,} steps" in said
 
 
 def test_what_is_foretold_follows_the_boxes() -> None:
@@ -322,14 +328,14 @@ def made_boxes() -> dict[str, Any]:
 
     def build() -> dict[str, Any]:
         with gr.Blocks(analytics_enabled=False):
-            return train._settings()
+            return train._settings()[0]
 
     return in_a_loop(build)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_recipe_fills_every_box_with_a_value_that_the_box_takes(preset: str) -> None:
-    values = dict(zip(FIELDS, chosen(preset)[1:-1], strict=True))
+    values = dict(zip(FIELDS, values_of(preset), strict=True))
     assert None not in values.values()
     made = made_boxes()
     assert set(made) == set(FIELDS)
@@ -345,3 +351,83 @@ def test_every_box_is_explained() -> None:
     for field, box in made_boxes().items():
         assert box.label, field
         assert field == "tokenizer" or box.info, field
+
+
+# What a model will read
+
+
+def shown(server: Server, **changes: Any) -> dict[str, Any]:
+    return train.Look(server).examples(token(1), DEFAULT, *boxes(**changes))
+
+
+def test_the_examples_are_the_first_rows_of_the_first_batch(standing: Server) -> None:
+    """Input over target, as the trainer of the same boxes draws them."""
+    reply = shown(standing, batch_size=7, seed=5)
+    run = standing.jobs.find(press(standing, batch_size=7, seed=5)["run"])
+    assert run.trainer is not None
+    inputs, targets = run.trainer.prepared.data.batch(7, torch.Generator().manual_seed(5))
+    tokenizer = run.trainer.tokenizer
+    assert len(reply["rows"]) == 5
+    for row, line, wanted in zip(reply["rows"], inputs.tolist(), targets.tolist(), strict=False):
+        assert "".join(text for text, _ in row["input"]) == tokenizer.decode(line)
+        assert "".join(text for text, _ in row["target"]) == tokenizer.decode(wanted)
+    assert reply["facts"] == [
+        f"A stream of {len(run.trainer.prepared.data.train):,} tokens",
+        f"The vocabulary has {tokenizer.vocab_size} tokens",
+    ]
+
+
+def test_the_examples_of_documents_show_their_end_and_what_is_masked(standing: Server) -> None:
+    visitor(standing).take_corpus(from_text("ab\nc\ndefghijklmnop\nqr\n" * 3))
+    reply = shown(standing, cut="documents", context=6, batch_size=12)
+    assert reply["facts"][0] == "12 documents"
+    assert reply["facts"][-1] == "Longer than the context of 6, and therefore cut: 3"
+    ended = 0
+    for row in reply["rows"]:
+        real = [piece for piece in row["target"] if piece is not None]
+        assert row["target"] == real + [None] * (len(row["target"]) - len(real))
+        assert [piece is None for piece in row["input"]] == [piece is None for piece in row["target"]]
+        ended += real[-1][1] == "special"
+    assert ended > 0
+
+
+def test_what_cannot_be_cut_is_said_in_the_card(standing: Server) -> None:
+    visitor(standing).take_corpus(from_text("just one line"))
+    reply = shown(standing, cut="documents")
+    assert reply["ok"] is False
+    assert "one document" in reply["error"]
+    assert train.Look(standing).examples("nobody", DEFAULT, *boxes())["ok"] is False
+
+
+def test_a_recipe_brings_its_text_and_its_cleaning(standing: Server) -> None:
+    look = train.Look(standing)
+    said = look.take(token(1), "song")
+    assert said["name"] == "One song"
+    assert visitor(standing).text().name == "One song"
+    visitor(standing).take_corpus(from_text("Hello, World!\nSee https://a.b/c\n" * 30))
+    run = standing.jobs.find(press(standing, "tweets", vocab_size=270)["run"])
+    assert run.trainer is not None
+    prepared = run.trainer.prepared
+    assert run.info.recipe.cleaning == PRESETS["tweets"].recipe.cleaning
+    assert prepared.tokenizer.decode(prepared.data.train.tolist()).startswith("hello world<|endoftext|>see")
+    assert not visitor(standing).cleaning.active  # the visitor's own text stays as it is
+    visitor(standing).cleaning = Cleaning(punctuation=True)
+    own = standing.jobs.find(press(standing, "tweets", vocab_size=270)["run"]).info.recipe.cleaning
+    assert own == Cleaning(punctuation=True)
+
+
+def test_a_teacher_is_chosen_by_its_place_on_the_shelf(standing: Server) -> None:
+    """By ref only: a path of the server's disk is no model."""
+    reply = press(standing, teacher="shipped:tiny", context=4, teacher_share=0.25)
+    if reply["ok"]:
+        assert standing.jobs.find(reply["run"]).info.recipe.train.teacher_share == 0.25
+    for ref in ("/etc/passwd", "../weights", "shipped:..", "run:../x", "nobody"):
+        refused = press(standing, teacher=ref)
+        assert refused["ok"] is False, ref
+    assert next(choice[1] for choice in train.Look(standing).models(token(1))[0]["choices"]) == ""
+
+
+def test_neurons_are_named_as_people_write_them() -> None:
+    box = made_boxes()["activation"]
+    assert box.choices == [("GELU", "gelu"), ("GELU (tanh)", "gelu_tanh"), ("ReLU", "relu")]
+    assert {value for _, value in box.choices} == set(get_args(Activation))

@@ -18,9 +18,11 @@ from explorer.server import Server, answering
 from explorer.session import Visitor
 from model import GPT, GPTConfig, Tokenizer, save_checkpoint
 from training.config import Recipe, TrainConfig
+from training.corpus import from_text
 from training.data import prepare
 from training.events import Event, Paused
 from training.runs import RunFolder, new_run_id
+from training.setup import Prepared
 from training.trainer import Trainer
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\nwhy, said the fox, did it?\n" * 30
@@ -150,7 +152,7 @@ def tiny_trainer(root: Path, name: str = "a run", owner: str | None = None, **ch
     recipe = tiny_recipe(**changes)
     about = {"name": "tiny.txt", "source": "file", "characters": len(TEXT), "notes": []}
     folder = RunFolder.create(root / new_run_id(name), name, recipe, about, owner)
-    return Trainer(folder, recipe, CHAR, prepare(TEXT, CHAR, recipe.model["context"], recipe.train.val_fraction))
+    return Trainer(folder, Prepared(recipe, CHAR, prepare(from_text(TEXT), CHAR, recipe)))
 
 
 def paused_at_once(server: Server, **changes: Any) -> Run:

@@ -58,15 +58,15 @@ def test_a_text_longer_than_a_chunk_gets_the_same_ids(tokenizer: Tokenizer, monk
     whole = tokenizer.encode_known(EVERYTHING)
     for size in (1, 7, 100):
         monkeypatch.setattr(module, "CHUNK", size)
-        assert len(list(module._chunks(EVERYTHING, size))) > len(EVERYTHING) // (size + 20_000)
+        assert len(list(module.chunks(EVERYTHING, size))) > len(EVERYTHING) // (size + 20_000)
         assert tokenizer.encode_known(EVERYTHING) == whole
 
 
 def test_chunks_are_cut_often_and_lose_nothing() -> None:
-    chunks = list(module._chunks(ENGLISH, 10))
+    chunks = list(module.chunks(ENGLISH, 10))
     assert "".join(chunks) == ENGLISH
     assert max(map(len, chunks)) < 20
-    assert list(module._chunks("", 10)) == [""]
+    assert list(module.chunks("", 10)) == [""]
 
 
 # -- characters -------------------------------------------------------------------------------------------------------

@@ -12,10 +12,9 @@ from training.corpus import (
     Corpus,
     CorpusError,
     check_trainable,
-    csv_columns,
     from_text,
-    jsonl_fields,
     lines_as_documents,
+    preview,
     read_corpus,
     split_documents,
     split_text,
@@ -99,19 +98,19 @@ def test_one_character_and_one_repeated_character(tmp_path: Path) -> None:
     assert read_corpus(write(tmp_path, "d.txt", b"ab")).text == "ab"
 
 
-def test_a_60_mb_file_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_300_mb_file_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "big.txt"
     with path.open("wb") as handle:
-        handle.truncate(60_000_000)  # a hole: no disk is used
+        handle.truncate(300_000_000)  # a hole: no disk is used
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("the file was opened")
 
     monkeypatch.setattr(Path, "open", never)
-    for call in (read_corpus, csv_columns, jsonl_fields):
+    for call in (read_corpus, preview):
         with pytest.raises(CorpusError) as refused:
             call(path)
-        assert '"big.txt" is 60 MB, and the limit is 50 MB.' in str(refused.value)
+        assert '"big.txt" is 300 MB, and the limit is 250 MB.' in str(refused.value)
 
 
 def test_the_limit_is_exact_and_can_be_set(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from training.encodings import decode, tidy
+from training import files
+from training.encodings import Text, decode, tidy
 from training.files import CorpusError, megabytes, shown, shown_file, shown_list
 
 MIXED = "Hello, wörld: naïve café, 5 € — “quoted”.\nПривет, мир!\n吾輩は猫である。\nemoji 👩‍🚀 too\n"
@@ -76,6 +78,32 @@ def test_utf8_with_a_little_damage_stays_utf8() -> None:
     read = decode(whole.encode() + b"\xff" + whole.encode() + "ö".encode()[:1], "x.txt")
     assert read.text == whole + "\ufffd" + whole + "\ufffd"
     assert read.notes == ("Encoding: UTF-8, damaged.", "Broken UTF-8 sequences replaced by U+FFFD: 2.")
+
+
+def test_utf8_with_lines_in_an_old_encoding_is_mixed_and_says_where() -> None:
+    lines = ["Größe und Höhe.", "plain", "déjà vu, café", "Übermütige für Öl", "ça coûte cher"] * 4
+    raw = b"\n".join(line.encode("cp1252" if i % 3 == 0 else "utf-8") for i, line in enumerate(lines))
+    read = decode(raw, "x.txt")
+    assert read.text == "\n".join(lines)
+    assert read.encoding == "UTF-8 mixed with Windows-1252 (Western European)"
+    bad = sum(i % 3 == 0 and not line.isascii() for i, line in enumerate(lines))
+    assert any(f"Windows-1252 (Western European): {bad}, the first is line 1." in note for note in read.notes)
+
+
+def test_a_text_in_pieces_is_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Characters, line ends and marks that lie across the border of two pieces."""
+    draw = random.Random(3)
+    monkeypatch.setattr(files, "_CHUNK", 4)
+    for codec in ("utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32", "utf-32-be"):
+        for trial in range(60):
+            text = "".join(draw.choices("ab é字😀\r\n\ufeff", k=draw.randrange(20, 60))) + "plain words and more " * 20
+            path = tmp_path / f"{trial}.txt"
+            path.write_bytes(text.encode(codec))
+            found = Text(files.open_source(path))
+            expected = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+            assert found.whole().text.lstrip("\ufeff") == expected
+            assert "".join(found.lines()).lstrip("\ufeff") == expected
+            assert all(line.endswith("\n") for line in list(found.lines())[:-1])
 
 
 def test_line_ends_become_line_feeds_and_that_is_said() -> None:

@@ -1,12 +1,14 @@
 """Data sets from the Hub, against a small server on 127.0.0.1 that speaks the part of its protocol that is used."""
 
 import hashlib
+import io
 import json
 import os
 import socket
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import huggingface_hub
+import pyarrow.parquet
 import pytest
 from huggingface_hub import constants
 
@@ -23,13 +26,32 @@ from training.corpus import READABLE_TYPES, CorpusError
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PLAY = "First Citizen:\r\nBefore we proceed any further, hear me speak.\r\n" * 20
+
+
+def parquet_file() -> bytes:
+    buffer = io.BytesIO()
+    table = pyarrow.table({"id": [1, 2], "text": ["once upon a time", "the end\nof it"]})
+    pyarrow.parquet.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+def zip_file() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("b.txt", "the second")
+        archive.writestr("a.txt", "the first\n")
+    return buffer.getvalue()
+
+
 FILES = {
     "glass/plays": {"README.md": b"# Plays\n", "input.txt": PLAY.encode(), "data/big.txt": b"x" * 5000},
     "glass/tables": {
         "poetry.csv": b'author,content\nA,"roses are red,\nviolets are blue"\nB,shall I compare thee\n',
         "quotes.jsonl": b'{"quote": "be yourself", "author": "O"}\n{"quote": "so it goes", "author": "K"}\n',
     },
-    "glass/parquet": {"data/train.parquet": b"PAR1" + bytes(50), "model.bin": b"\x00"},
+    "glass/parquet": {"data/train.parquet": parquet_file(), "model.bin": b"\x00"},
+    "glass/zip": {"poems.zip": zip_file()},
+    "glass/arrays": {"model.bin": b"\x00", "x.npy": b"\x93NUMPY"},
     "glass/binary": {"trap.txt": b"PAR1" + bytes(500)},
 }
 for _item in hub.SHELF:  # the shelf's repositories, with made-up contents under their real names
@@ -166,6 +188,14 @@ def test_tables_from_the_hub(fake: Hub) -> None:
     assert 'no column "poem"' in refusal(hub.fetch, "glass/tables", "poetry.csv", column="poem")
 
 
+def test_parquet_and_zip_from_the_hub(fake: Hub) -> None:
+    corpus = hub.fetch("glass/parquet", "data/train.parquet", column="text")
+    assert corpus.documents == ("once upon a time", "the end\nof it")
+    assert corpus.source == "hub:glass/parquet/data/train.parquet"
+    assert hub.fetch("glass/parquet", "data/train.parquet").documents == corpus.documents
+    assert hub.fetch("glass/zip", "poems.zip").text == "the first\nthe second"
+
+
 def test_the_endpoint_can_be_given_by_the_call(fake: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_ENDPOINT")
     assert hub.fetch("glass/plays", "input.txt", endpoint=fake.address + "/").text.startswith("First Citizen")
@@ -176,7 +206,8 @@ def test_files_of_a_data_set(fake: Hub) -> None:
         files = hub.dataset_files(name)
         assert [file.filename for file in files] == ["input.txt", "data/big.txt", "README.md"]
         assert files[0].size == len(PLAY)
-    assert '".bin", ".parquet"' in refusal(hub.dataset_files, "glass/parquet")
+    assert '".bin", ".npy"' in refusal(hub.dataset_files, "glass/arrays")
+    assert [file.filename for file in hub.dataset_files("glass/parquet")] == ["data/train.parquet"]
 
 
 def test_a_file_over_the_limit_is_not_fetched(fake: Hub) -> None:

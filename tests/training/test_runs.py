@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import re
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +17,9 @@ import pytest
 
 from model import save_checkpoint
 from tests.training.tiny import CHAR, tiny_model, tiny_recipe
+from training import locks
 from training.events import Event, Finished, Sampled, Started, Stepped
-from training.runs import RunError, RunFolder, list_runs, new_run_id
+from training.runs import Known, RunError, RunFolder, list_runs, new_run_id
 
 NAMES = {
     "plain": "Tiny Shakespeare!",
@@ -224,3 +229,126 @@ def test_folders_that_hold_no_run_are_left_out(tmp_path: Path) -> None:
     for name in (*broken, "latin", "folder", "nothing"):
         with pytest.raises(RunError, match=r"config\.json cannot be read \(.+\): this run cannot be opened\.$"):
             RunFolder(tmp_path / name).info()
+
+
+def test_configs_read_before_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two", "gone"):
+        make(tmp_path / name)
+    (tmp_path / "bent").mkdir()
+    (tmp_path / "bent" / "config.json").write_text("{")
+    known: Known = {}
+    first = list_runs(tmp_path, known)
+    assert {info.id for info in first} == {"one", "two", "gone"}
+    read: list[str] = []
+    info = RunFolder.info
+    monkeypatch.setattr(RunFolder, "info", lambda folder: read.append(folder.id) or info(folder))
+    assert list_runs(tmp_path, known) == first
+    assert read == []
+    RunFolder(tmp_path / "gone").delete()
+    (tmp_path / "bent" / "config.json").write_text((tmp_path / "two" / "config.json").read_text())
+    edit(tmp_path / "one" / "config.json", lambda values: values.update(name="Another"))
+    make(tmp_path / "new")
+    assert {(info.id, info.name) for info in list_runs(tmp_path, known)} == {
+        ("one", "Another"), ("two", "a run"), ("bent", "a run"), ("new", "a run"),
+    }  # fmt: skip
+    assert sorted(read) == ["bent", "new", "one"]
+    assert len(known) == 4
+
+
+# -- a run that another program trains --------------------------------------------------------------------------------
+
+
+def test_a_file_that_grows_is_read_piece_by_piece(tmp_path: Path) -> None:
+    """However the writing is cut into pieces, each event is read once, in order, and none before it stands there."""
+    folder = make(tmp_path / "run")
+    for event in LINES:
+        folder.append(event)
+    folder.close()
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    whole = metrics.read_bytes()
+    for piece in (1, 2, 7, 60, len(whole)):
+        metrics.write_bytes(b"")
+        seen: list[Event] = []
+        offset = 0
+        for begin in range(0, len(whole), piece):
+            with metrics.open("ab") as file:
+                file.write(whole[begin : begin + piece])
+            for event, behind in folder.events_from(offset):
+                seen.append(event)
+                offset = behind
+            assert seen == list(folder.events())
+        assert seen == LINES, f"pieces of {piece} bytes"
+        assert list(folder.events_from(offset)) == []
+
+
+def test_a_run_is_held_until_it_is_closed(tmp_path: Path) -> None:
+    folder, elsewhere = make(tmp_path / "run"), RunFolder(tmp_path / "run")
+    assert not elsewhere.held()
+    folder.hold()
+    folder.hold()
+    assert elsewhere.held()
+    assert elsewhere.held(), "who looks takes it away"
+    elsewhere.close()  # it holds nothing
+    assert folder.held()
+    folder.close()
+    assert not elsewhere.held()
+    assert sorted(entry.name for entry in folder.path.iterdir()) == ["config.json", "snapshots"]
+    (folder.path / "running").touch()  # as a killed program leaves it
+    assert not elsewhere.held()
+    folder.hold()
+    assert elsewhere.held()
+    folder.delete()
+    assert not elsewhere.held()
+
+
+def test_holding_a_run_waits_for_those_who_look(tmp_path: Path) -> None:
+    """A look takes the lock for an instant; a training that begins just then must not go unmarked for good."""
+    folder = make(tmp_path / "run")
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            RunFolder(folder.path).held()
+
+    lookers = [threading.Thread(target=look) for _ in range(2)]
+    for looker in lookers:
+        looker.start()
+    try:
+        for _ in range(50):
+            folder.hold()
+            assert folder.held()
+            folder.close()
+    finally:
+        stop.set()
+        for looker in lookers:
+            looker.join()
+
+
+def test_a_disk_without_locks_is_no_reason_not_to_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, shared: bool) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    folder = make(tmp_path / "run")
+    monkeypatch.setattr(locks, "_lock", refuse)
+    folder.hold()
+    assert not folder.held()
+    folder.append(LINES[0])
+    folder.close()
+    assert list(folder.events()) == LINES[:1]
+
+
+def test_the_system_lets_go_of_a_killed_program(tmp_path: Path) -> None:
+    folder = make(tmp_path / "run")
+    script = (
+        "import sys, time; from pathlib import Path; from training.runs import RunFolder\n"
+        "folder = RunFolder(Path(sys.argv[1])); folder.hold(); print('held', flush=True); time.sleep(600)"
+    )
+    command, root = [sys.executable, "-c", script, folder.path], Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "held\n"
+            assert folder.held()
+        finally:
+            process.kill()
+    assert (folder.path / "running").exists()
+    assert not folder.held()

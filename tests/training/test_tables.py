@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from training.corpus import Corpus, CorpusError, csv_columns, jsonl_fields, read_corpus
+from training import files
+from training.corpus import Corpus, CorpusError, Preview, preview, read_corpus
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -32,6 +33,12 @@ def as_csv(rows: list[list[str]], delimiter: str = ",") -> str:
     buffer = io.StringIO()
     csv.writer(buffer, delimiter=delimiter, lineterminator="\r\n").writerows(rows)
     return buffer.getvalue()
+
+
+def seen(path: Path) -> Preview:
+    look = preview(path)
+    assert look is not None
+    return look
 
 
 def refusal(path: Path, **options: str | bool) -> str:
@@ -58,12 +65,12 @@ def test_cells_come_back_exactly_whatever_the_delimiter(tmp_path: Path, delimite
 
 def test_the_tweets(shared_data: Callable[[str], Path]) -> None:
     path = shared_data("elon_musk_tweets.csv")
-    preview = csv_columns(path)
-    assert len(preview.columns) == 16
-    assert preview.columns[:2] == ("id", "user_name")
-    assert preview.guess == "text"
-    assert preview.layout == "comma"
-    assert len(preview.rows) == 5
+    look = seen(path)
+    assert len(look.columns) == 16
+    assert look.columns[:2] == ("id", "user_name")
+    assert look.guess == "text"
+    assert look.layout == "comma"
+    assert len(look.rows) == 5
     corpus = read_corpus(path, column="text")
     assert corpus.documents is not None
     assert len(corpus.documents) == 5888
@@ -113,16 +120,51 @@ def test_one_column_with_commas_in_its_texts(tmp_path: Path) -> None:
 
 def test_nameless_and_repeated_columns_get_their_place(tmp_path: Path) -> None:
     path = write(tmp_path, "t.csv", ",text,text\n1,first words,second words\n2,more of it,and more\n")
-    assert csv_columns(path).columns == ("column 1", "text", "text (column 3)")
+    assert seen(path).columns == ("column 1", "text", "text (column 3)")
     assert read_corpus(path, column="text (column 3)").documents == ("second words", "and more")
 
 
 def test_short_rows_and_empty_cells_are_left_out_and_counted(tmp_path: Path) -> None:
-    path = write(tmp_path, "t.csv", "id,text\n1,good one\n2\n3,\n4,another good one,extra\n")
+    good = "".join(f"{i},good one {i}\n" for i in range(6))
+    path = write(tmp_path, "t.csv", f"id,text\n{good}7\n8,\n9,another good one,extra\n10,spreadsheet,,\n")
     corpus = read_corpus(path, column="text")
-    assert corpus.documents == ("good one", "another good one")
+    assert corpus.documents == (*(f"good one {i}" for i in range(6)), "another good one", "spreadsheet")
     assert 'Rows left out because their column "text" is empty: 2.' in corpus.notes
-    assert any(note.startswith("Rows with more or fewer cells than the header: 2.") for note in corpus.notes)
+    said = "Rows with more or fewer cells than the header: 2 (lines 8 and 10). Check that the quotes are right."
+    assert said in corpus.notes
+    kept = read_corpus(path, column="text", keep_good_lines=True)
+    assert kept.documents == (*(f"good one {i}" for i in range(6)), "spreadsheet")
+    assert "Left out: lines 8 and 10 are without the 2 cells that the header has." in kept.notes
+
+
+def test_a_ragged_table_is_refused_and_its_good_rows_can_be_kept(tmp_path: Path) -> None:
+    path = write(tmp_path, "r.csv", "id,text\n1,one of the good\n2,well, it goes on\n3,no, yes\n4,and a last good\n")
+    sentence = refusal(path, column="text")
+    assert (
+        '"r.csv" is ragged: 2 of its 4 rows have more or fewer cells than the 2 of the header (lines 3 and 4)'
+        in sentence
+    )
+    assert "quotes" in sentence
+    assert "keep the good lines" in sentence
+    assert read_corpus(path, column="text", keep_good_lines=True).documents == ("one of the good", "and a last good")
+
+
+def test_an_unknown_delimiter_is_said(tmp_path: Path) -> None:
+    corpus = read_corpus(write(tmp_path, "d.csv", "id^text\n1^the first words\n2^and the second\n"))
+    assert corpus.documents == ("1^the first words", "2^and the second")
+    assert any(
+        note.startswith("No comma, semicolon, tab or vertical bar parts the header line") for note in corpus.notes
+    )
+
+
+def test_a_line_that_is_no_line_of_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_LINE", 1_000_000)
+    for name, head in (("l.csv", "id,text\n1,"), ("l.jsonl", '{"text": "a"}\n{"text": "'), ("l.tsv", "a\tb\n")):
+        sentence = refusal(write(tmp_path, name, head + "word " * 300_000))
+        assert f'Line 2 of "{name}" is longer than 1 million characters' in sentence
+        assert "rename it to .txt" in sentence
+    text = "word " * 300_000
+    assert read_corpus(write(tmp_path, "l.txt", text)).text == text
 
 
 @pytest.mark.parametrize("content", ["id,text\n", "id,text"])
@@ -151,14 +193,14 @@ def test_csv_in_other_encodings(tmp_path: Path, codec: str) -> None:
     path = write(tmp_path, "t.csv", "id;text\r\n1;Größe, Höhe\r\n2;déjà vu, café\r\n".encode(codec))
     corpus = read_corpus(path, column="text")
     assert corpus.documents == ("Größe, Höhe", "déjà vu, café")
-    assert csv_columns(path).columns == ("id", "text")
+    assert seen(path).columns == ("id", "text")
 
 
 def test_preview_cells_are_shortened(tmp_path: Path) -> None:
     path = write(tmp_path, "t.csv", "id,text\n" + f"1,{'x' * 10_000}\n" * 50)
-    preview = csv_columns(path)
-    assert len(preview.rows) == 5
-    assert all(len(cell) <= 200 for row in preview.rows for cell in row)
+    look = seen(path)
+    assert len(look.rows) == 5
+    assert all(len(cell) <= 200 for row in look.rows for cell in row)
 
 
 # --- JSON Lines ----------------------------------------------------------------------------------------------------
@@ -177,10 +219,10 @@ def test_json_lines_come_back_exactly(tmp_path: Path) -> None:
 
 def test_fields_of_json_lines(tmp_path: Path) -> None:
     rows: list[object] = [{"quote": f"words number {i} of it", "author": "A", "tags": ["x"], "n": i} for i in range(9)]
-    preview = jsonl_fields(write(tmp_path, "q.jsonl", as_jsonl(rows)))
-    assert preview.columns == ("quote", "author", "tags", "n")
-    assert preview.guess == "quote"
-    assert preview.rows[0] == ("words number 0 of it", "A", '["x"]', "0")
+    look = seen(write(tmp_path, "q.jsonl", as_jsonl(rows)))
+    assert look.columns == ("quote", "author", "tags", "n")
+    assert look.guess == "quote"
+    assert look.rows[0] == ("words number 0 of it", "A", '["x"]', "0")
 
 
 def broken_jsonl(folder: Path) -> Path:

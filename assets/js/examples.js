@@ -1,0 +1,43 @@
+/* Examples: the first rows of the first batch that a training with these settings would read, input over target, as the
+   server cut them (explorer/recipes.py, examples). A place behind the end of a document is masked: it counts for nothing. */
+(function () {
+  'use strict';
+  const { h } = glass;
+
+  function cell(piece, masked) {
+    if (!piece) return h('span', { class: 'g-ex-tok g-ex-mask', title: masked }, '×');
+    return h('span', { class: 'g-ex-tok', dataset: { kind: piece[1] } }, glass.piece(piece[0], piece[1]));
+  }
+
+  function row(example, number) {
+    const columns = example.input.map((piece, place) => h('span', { class: 'g-ex-column' },
+      cell(piece, 'behind the end: nothing is read here'), cell(example.target[place], 'behind the end: left out of the loss')));
+    const label = 'Example ' + number + ': ' + example.target.filter(Boolean).length + ' tokens to predict';
+    return h('div', { class: 'g-ex-row', tabindex: '0', role: 'group', 'aria-label': label, 'data-testid': 'example' }, columns);
+  }
+
+  const SAY = {
+    blocks: 'The first rows of the first batch: stretches from anywhere in the text, the input over its target. The target is the same text one token on.',
+    documents: 'The first rows of the first batch: a document each, the input over its target. Behind its end the row is filled up (×), which counts for nothing.',
+  };
+
+  glass.component('examples', function ({ element, props, watch }) {
+    const say = h('p', { class: 'g-say' }), facts = h('p', { class: 'g-fine', 'data-testid': 'example-facts' });
+    const rows = h('div', { class: 'g-ex' });
+    const root = h('section', { class: 'g-card', hidden: true, 'data-testid': 'examples' },
+      h('h2', { class: 'g-title' }, 'What it will read'), say, rows, facts);
+    element.querySelector('.g-mount').replaceChildren(root);
+    function show() {
+      const value = props.value;
+      root.hidden = !value;
+      if (!value) return;
+      root.dataset.cut = value.cut || '';
+      if (value.ok === false) { say.textContent = value.error; rows.replaceChildren(); facts.textContent = ''; return; }
+      say.textContent = SAY[value.cut];
+      rows.replaceChildren(...value.rows.map((example, i) => row(example, i + 1)));
+      facts.textContent = [...value.facts.map((fact) => fact + '.'), ...value.notes].join(' ');
+    }
+    watch('value', show);
+    show();
+  });
+})();

@@ -1,0 +1,164 @@
+"""From the boxes of the Train tab to a recipe, and to a training that can begin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from explorer import corpora
+from explorer.server import Server
+from explorer.session import Visitor
+from explorer.shelf import millions
+from model import ConfigError, Tokenizer
+from training.cleaning import clean
+from training.config import Recipe
+from training.corpus import Corpus
+from training.data import MASKED, build_tokenizer, documents_of
+from training.presets import PRESETS
+from training.setup import Prepared, set_up
+
+_EVALS = 5  # at least so many measurements of a run
+_TEXT_FIELDS = ("tokenizer", "vocab_size", "cut", "start_mark", "max_documents")
+_SHAPE_FIELDS = ("layers", "heads", "width", "context", "dropout", "positions", "activation")
+_TRAIN_FIELDS = (
+    "steps", "batch_size", "optimizer", "learning_rate", "muon_learning_rate", "warmup_steps", "weight_decay",
+    "grad_clip", "val_fraction", "seed", "teacher", "teacher_share", "teacher_temperature", "embeddings_from",
+)  # fmt: skip
+FIELDS = (*_TEXT_FIELDS, *_SHAPE_FIELDS, *_TRAIN_FIELDS)
+"""The settings that the page offers; the command line has the others too."""
+_EXAMPLES = 5
+
+
+def values_of(preset: str) -> list[Any]:
+    """The preset's value of each of FIELDS."""
+    recipe = PRESETS[preset].recipe
+    config = recipe.model_config(recipe.vocab_size)
+    return [
+        *(getattr(recipe, field) for field in _TEXT_FIELDS),
+        *(getattr(config, field) for field in _SHAPE_FIELDS),
+        *(getattr(recipe.train, field) for field in _TRAIN_FIELDS),
+    ]
+
+
+def recipe_of(preset: str, values: tuple[Any, ...]) -> Recipe:
+    """The recipe that the boxes describe. Raises ConfigError naming the box and a value that works."""
+    if preset not in PRESETS:
+        raise ConfigError(f"There is no recipe called {preset!r}: choose one of {', '.join(PRESETS)}.")
+    usual = dict(zip(FIELDS, values_of(preset), strict=True))
+    given = dict(zip(FIELDS, values, strict=True))
+    recipe = PRESETS[preset].recipe.with_changes({name: _read(name, given[name], usual[name]) for name in FIELDS})
+    often = max(1, recipe.train.steps // _EVALS)  # a short run is measured and sampled as often as a long one
+    return recipe.with_changes(
+        {"eval_every": min(recipe.train.eval_every, often), "sample_every": min(recipe.train.sample_every, often)}
+    )
+
+
+def _read(name: str, value: Any, usual: Any) -> Any:
+    """What stands in a box, as the kind of value that the setting has."""
+    if isinstance(usual, str):
+        return value or ""
+    number = isinstance(value, int | float) and abs(value) < 1e300  # neither nan nor infinity
+    if not number:
+        raise ConfigError(f"{name.replace('_', ' ')} is empty: enter a number, or choose the recipe again.")
+    return type(usual)(value)
+
+
+def changed(preset: str, values: tuple[Any, ...]) -> set[str]:
+    """The settings that stand otherwise than in the preset: those that a person chose."""
+    return {name for name, value, usual in zip(FIELDS, values, values_of(preset), strict=True) if value != usual}
+
+
+def foretell(preset: str, *values: Any) -> str:
+    """What the settings come to, before anything starts; or what is wrong with them."""
+    try:
+        recipe = recipe_of(preset, values)
+    except ValueError as error:
+        return f"**Cannot be trained:** {error}"
+    train = recipe.train
+    body = 2 * recipe.model_config(1).parameters() - recipe.model_config(2).parameters()  # less 1 entry's share
+    most = "up to " if recipe.cut == "documents" else ""
+    seen = train.steps * train.batch_size * recipe.model_config(1).context
+    return (
+        f"{millions(body)} parameters besides the vocabulary; "
+        f"it will read {most}{seen:,} tokens in {train.steps:,} steps."
+    )
+
+
+def text_of(visitor: Visitor, recipe: Recipe) -> tuple[Corpus, Recipe]:
+    """The text that a recipe trains on, cleaned, and the recipe with that cleaning. Raises CorpusError.
+
+    The steps that the visitor chose go before those of the recipe.
+    """
+    if visitor.corpus is None:
+        visitor.take_corpus(corpora.take(corpora.DEFAULT))
+    own = visitor.text()
+    steps = visitor.cleaning
+    if not steps.active and recipe.cleaning.active:
+        steps, own = recipe.cleaning, clean(own, recipe.cleaning).corpus
+    return own, recipe.with_changes(vars(steps))
+
+
+def prepare_run(
+    server: Server,
+    visitor: Visitor,
+    preset: str,
+    values: tuple[Any, ...],
+    learning: Callable[[float], None] | None = None,
+) -> tuple[Corpus, Prepared]:
+    """The text and all that a training of these boxes needs. Raises ValueError with a sentence.
+
+    learning: told how far a byte-pair vocabulary has been learnt, 0 to 1.
+    """
+    recipe = recipe_of(preset, values)
+    corpus, recipe = text_of(visitor, recipe)
+    others = {name: server.checkpoint_of(ref) for name in ("teacher", "embeddings_from") if (ref := _ref(recipe, name))}
+    recipe = recipe.with_changes({name: str(path) for name, path in others.items()})
+
+    def learn(wanted: Recipe) -> Tokenizer:
+        return visitor.tokenizer(wanted, lambda: build_tokenizer(corpus, wanted, learning))
+
+    return corpus, set_up(corpus, recipe, learn, changed(preset, values))
+
+
+def _ref(recipe: Recipe, name: str) -> str:
+    return str(getattr(recipe.train, name))
+
+
+def examples(server: Server, visitor: Visitor, preset: str, *values: Any) -> dict[str, Any]:
+    """What a model will be shown: the first rows of the first batch, input over target. Raises ValueError.
+
+    rows[].input, rows[].target: [text, kind] of each token; a target that is masked out of the loss is null.
+    """
+    corpus, prepared = prepare_run(server, visitor, preset, values)
+    recipe, tokenizer, data = prepared.recipe, prepared.tokenizer, prepared.data
+    order = torch.Generator().manual_seed(recipe.train.seed)
+    inputs, targets = data.batch(recipe.train.batch_size, order)
+
+    def piece(token: int) -> list[str] | None:
+        found = tokenizer.piece(token) if token != MASKED else None
+        return None if found is None else [found.text, found.kind]
+
+    rows = [
+        {
+            "input": [piece(token) if wanted != MASKED else None for token, wanted in zip(row, aims, strict=True)],
+            "target": [piece(token) for token in aims],
+        }
+        for row, aims in zip(inputs[:_EXAMPLES].tolist(), targets[:_EXAMPLES].tolist(), strict=True)
+    ]
+    facts = [f"The vocabulary has {tokenizer.vocab_size:,} tokens"]
+    if recipe.cut == "documents":
+        whole = documents_of(corpus)[: recipe.max_documents or None]
+        facts.insert(0, f"{len(whole):,} documents")
+        longer = sum(end - begin > data.context + 1 for begin, end in _documents(data))
+        if longer:
+            facts.append(f"Longer than the context of {data.context}, and therefore cut: {longer:,}")
+    else:
+        facts.insert(0, f"A stream of {len(data.train):,} tokens")
+    return {"cut": recipe.cut, "rows": rows, "facts": facts, "notes": list(prepared.notes), "name": corpus.name}
+
+
+def _documents(data: Any) -> list[list[int]]:
+    spans: list[list[int]] = torch.cat([data.train_documents, data.val_documents]).tolist()
+    return spans

@@ -1,0 +1,279 @@
+"""One text under several tokenizers: how short it becomes, what of it they know, and how byte pairs grow.
+
+    part = split(corpus.text)                         # vocabularies are learnt from the first nine tenths
+    tokenizer, figures = measure("bpe", part, 512)    # and tried on the last tenth
+    strip(tokenizer, "Once upon a time")              # the sentence, token by token
+    replay(tokenizer, "Once upon a time").at(40)      # ... as it stood after the first 40 merges
+
+Nothing here knows of a page, and nothing random is in it. How much of a long text is counted depends on the clock, and
+`Figures.read` says how much it was.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+
+from model.pieces import Piece, VocabularyTooLarge
+from model.tokenizer import SMALLEST_BPE, Tokenizer, chunks
+from training.corpus import split_text
+
+KINDS = ("char", "word", "words", "bpe", "gpt2")
+OWN = ("char", "word", "words")
+"""Those whose entries are pieces of the text itself."""
+HELD_OUT = 0.1
+"""Share of the text that no vocabulary is learnt from."""
+STRETCH = 16_384  # characters encoded between two looks at the clock
+LONGEST = 5
+_SPREAD = 0.6180339887498949  # multiples of the golden section, modulo 1, spread evenly however many are taken
+_SENTENCE = re.compile(r"[^.!?\n]{20,120}[.!?]")
+_SHORT = 100  # characters of a line that stands in for a sentence
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A text, cut in two: what vocabularies are learnt from, and what they are tried on."""
+
+    learnt: str
+    held_out: str
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a tokenizer makes of a text. Lengths are in characters, `seconds` in seconds on this machine.
+
+    entries: the size of the vocabulary; used: how many of them occur in what was read of the learnt part (all, by how
+    it was made, where the entries are the text's own characters or words). tokens: what
+    the `read` characters of it became, of `learnt` in all (fewer where reading all would take too long). unknown: how
+    many of the `tried` characters of the held-out part stand in words or characters without a token. longest: entries
+    with the most bytes, the earlier id first among equals. seconds: to learn the vocabulary; None where it comes ready.
+    """
+
+    kind: str
+    entries: int
+    used: int
+    tokens: int
+    read: int
+    learnt: int
+    tried: int
+    unknown: int
+    longest: tuple[Piece, ...]
+    seconds: float | None
+    notice: str | None = None
+
+    @property
+    def tokens_per_character(self) -> float:
+        """Of the text that was read; 0 where there was none."""
+        return self.tokens / self.read if self.read else 0.0
+
+    @property
+    def characters_per_token(self) -> float:
+        """Of the text that was read; 0 where there was none."""
+        return self.read / self.tokens if self.tokens else 0.0
+
+    @property
+    def used_share(self) -> float:
+        """Entries that occur, 0 to 1."""
+        return self.used / self.entries
+
+    @property
+    def unknown_share(self) -> float:
+        """Held-out characters without a token, 0 to 1; 0 where nothing is held out."""
+        return self.unknown / self.tried if self.tried else 0.0
+
+
+def split(text: str, held_out: float = HELD_OUT) -> Parts:
+    """Cut as a training would cut it: the last share is held out. Raises CorpusError for a share outside [0, 1)."""
+    return Parts(*split_text(text, held_out))
+
+
+def learn(
+    kind: str, text: str, vocab_size: int = 512, progress: Callable[[float], None] | None = None
+) -> tuple[Tokenizer, str | None]:
+    """A tokenizer of this kind from `text`, and a sentence where the text allows fewer byte pairs than asked for.
+
+    Raises ValueError for an unknown kind, an empty text, a byte-pair vocabulary under 257, and GPT-2's where it is
+    nowhere to be had.
+    """
+    if kind == "char":
+        return Tokenizer.char(text), None
+    if kind in ("word", "words"):
+        return Tokenizer.word(text, spaces=kind == "word"), None
+    if kind == "gpt2":
+        return _gpt2(), None
+    if kind != "bpe":
+        raise ValueError(f"There is no tokenizer called {kind!r}: choose one of {', '.join(KINDS)}.")
+    try:
+        return Tokenizer.bpe(text, vocab_size, progress), None
+    except VocabularyTooLarge as error:
+        allowed = max(error.possible, SMALLEST_BPE)
+        said = (
+            f"This text allows {allowed:,} entries at most: after {allowed - SMALLEST_BPE:,} merges every word of it "
+            f"is one token. {vocab_size:,} were asked for."
+        )
+        return Tokenizer.bpe(text, allowed, progress), said
+
+
+@cache
+def _gpt2() -> Tokenizer:
+    """One for all who ask: it takes tens of megabytes and the better part of a second to build."""
+    return Tokenizer.gpt2()
+
+
+def measure(
+    kind: str,
+    parts: Parts,
+    vocab_size: int = 512,
+    progress: Callable[[float], None] | None = None,
+    budget_s: float | None = 1.0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[Tokenizer, Figures]:
+    """Learn a tokenizer from the learnt part and count what it makes of both. Raises ValueError as `learn` does.
+
+    budget_s: seconds after which no further stretch of a part is read; the stretches read are spread over it. None
+    reads everything. progress: shares of the learning, 0 to 1.
+    """
+    begun = clock()
+    tokenizer, notice = learn(kind, parts.learnt, vocab_size, progress)
+    seconds = None if kind == "gpt2" else clock() - begun
+    used: set[int] = set()
+    tokens = read = tried = unknown = 0
+    for stretch in _within(parts.learnt, budget_s, clock):
+        ids = tokenizer.encode(stretch)
+        used.update(ids)
+        tokens += len(ids)
+        read += len(stretch)
+    for stretch in _within(parts.held_out, budget_s, clock):
+        unknown += sum(len(gap.text) for gap in tokenizer.encode_known(stretch).unknown)
+        tried += len(stretch)
+    figures = Figures(
+        kind=kind,
+        entries=tokenizer.vocab_size,
+        used=tokenizer.vocab_size if kind in OWN else len(used),
+        tokens=tokens,
+        read=read,
+        learnt=len(parts.learnt),
+        tried=tried,
+        unknown=unknown,
+        longest=longest(tokenizer),
+        seconds=seconds,
+        notice=notice,
+    )
+    return tokenizer, figures
+
+
+def _within(text: str, budget_s: float | None, clock: Callable[[], float]) -> Iterator[str]:
+    """Stretches of `text`, each once, spread over it, cut where tokens end anyway; no more after `budget_s` seconds."""
+    begun = clock()
+    stretches = list(chunks(text, STRETCH))
+    order = sorted(range(len(stretches)), key=lambda number: number * _SPREAD % 1)
+    for taken, number in enumerate(order):
+        if taken and budget_s is not None and clock() - begun > budget_s:
+            return
+        yield stretches[number]
+
+
+def longest(tokenizer: Tokenizer, count: int = LONGEST) -> tuple[Piece, ...]:
+    """The entries with the most bytes, marks left out; the earlier id first among equals."""
+    pieces = [tokenizer.piece(number) for number in range(tokenizer.vocab_size)]
+    plain = [piece for piece in pieces if piece.kind != "special"]
+    return tuple(sorted(plain, key=lambda piece: -len(piece.raw))[:count])
+
+
+def first_sentence(text: str) -> str:
+    """A sentence to try: the first of 20 to 120 characters on one line, else the beginning of the first line."""
+    if (found := _SENTENCE.search(text)) is not None:
+        return found[0].strip()
+    line = next((line for line in text.split("\n") if line.strip()), "").strip()
+    if len(line) <= _SHORT:
+        return line
+    cut = line[: _SHORT + 1].rsplit(" ", 1)[0]
+    return cut[:_SHORT]
+
+
+def strip(tokenizer: Tokenizer, sentence: str) -> list[Piece | str]:
+    """The sentence in its order: a Piece for each token, and as plain text what the vocabulary has no token for."""
+    found = tokenizer.encode_known(sentence)
+    known = ((start, tokenizer.piece(number)) for number, (start, _) in zip(found.ids, found.offsets, strict=True))
+    placed: list[tuple[int, Piece | str]] = [*known, *((gap.start, gap.text) for gap in found.unknown)]
+    return [item for _, item in sorted(placed, key=lambda pair: pair[0])]
+
+
+# -- byte pairs, merge by merge ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Merge:
+    """One joining of two neighbours: `left` at place `at` of the sentence and `right` behind it become `joined`.
+
+    rank: which entry of the list of merges it is, from 0. after: it happens once the first `after` merges are known
+    (rank + 1, or later where a token that it needs comes from a later merge).
+    """
+
+    after: int
+    at: int
+    rank: int
+    left: int
+    right: int
+    joined: int
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A sentence from single bytes to its tokens: `start`, then the merges in the order in which they happen.
+
+    total: how many merges the tokenizer has; only those that change the sentence are in `merges`.
+    """
+
+    total: int
+    start: tuple[int, ...]
+    merges: tuple[Merge, ...]
+
+    def at(self, known: int) -> list[int]:
+        """The tokens of the sentence for a tokenizer that knows only its first `known` merges."""
+        ids = list(self.start)
+        for merge in self.merges:
+            if merge.after > known:
+                break
+            ids[merge.at : merge.at + 2] = [merge.joined]
+        return ids
+
+
+def replay(tokenizer: Tokenizer, sentence: str) -> Replay:
+    """How byte pairs grow into the tokens of `sentence`; half of a surrogate pair counts as U+FFFD.
+
+    By the definition of byte-pair encoding and not by the library's code: of all neighbours in a stretch, the earliest
+    merge first, the leftmost of equals. Time grows with the square of a stretch. Raises ValueError for a tokenizer that
+    has no merges to replay.
+    """
+    table = tokenizer.merges
+    joins = {(left, right): (rank, joined) for rank, (left, right, joined) in enumerate(table)}
+    stretches = tokenizer.stretches(sentence)
+    happened = [(after, number, merge) for number, ids in enumerate(stretches) for after, merge in _grown(ids, joins)]
+    happened.sort(key=lambda item: item[:2])  # stable: a stretch keeps its own order
+    sizes = list(map(len, stretches))
+    merges = []
+    for after, number, (at, rank, left, right, joined) in happened:
+        merges.append(Merge(after, sum(sizes[:number]) + at, rank, left, right, joined))
+        sizes[number] -= 1
+    return Replay(len(table), tuple(token for ids in stretches for token in ids), tuple(merges))
+
+
+_Step = tuple[int, int, int, int, int]  # place in the stretch, rank, left, right, joined
+
+
+def _grown(ids: list[int], joins: dict[tuple[int, int], tuple[int, int]]) -> list[tuple[int, _Step]]:
+    """The merges in one stretch, in order, each with the number of merges that have to be known for it."""
+    parts, steps, known = list(ids), list[tuple[int, _Step]](), 0
+    while True:
+        found = [(joins[pair], at) for at, pair in enumerate(pairwise(parts)) if pair in joins]
+        if not found:
+            return steps
+        (rank, joined), at = min(found, key=lambda item: (item[0][0], item[1]))
+        known = max(known, rank + 1)
+        steps.append((known, (at, rank, parts[at], parts[at + 1], joined)))
+        parts[at : at + 2] = [joined]
