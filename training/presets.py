@@ -96,9 +96,9 @@ _ALL = (
             max_documents=400,
             model={"layers": 4, "heads": 4, "width": 128, "context": 64, "positions": "rotary", **_PLAIN},
             train=TrainConfig(
-                steps=800, batch_size=32, optimizer="muon", learning_rate=3e-3, muon_learning_rate=0.02,
+                steps=1000, batch_size=32, optimizer="muon", learning_rate=3e-3, muon_learning_rate=0.02,
                 warmup_steps=20, schedule="linear", final_lr_share=0.0, weight_decay=0.0, val_fraction=0.0,
-                eval_every=160, sample_every=160, sample_tokens=60, sample_temperature=0.3, sample_top_k=20,
+                eval_every=200, sample_every=200, sample_tokens=60, sample_temperature=0.3, sample_top_k=20,
             ),
         ),
         "posts",

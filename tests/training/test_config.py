@@ -15,6 +15,7 @@ import torch
 from model import GPT, GPTConfig, gpt2_vocabulary
 from model.config import ConfigError
 from tests.training.tiny import tiny_corpus, tiny_recipe
+from training.cleaning import Cleaning
 from training.config import Recipe, TrainConfig
 from training.data import build_tokenizer, prepare
 from training.events import Finished, Stepped
@@ -140,7 +141,7 @@ def test_without_warm_up_the_first_step_is_already_large() -> None:
 def test_a_recipe_refuses_what_cannot_be_built() -> None:
     with pytest.raises(ConfigError) as raised:
         Recipe(tokenizer="syllables")  # type: ignore[arg-type]
-    assert str(raised.value) == "tokenizer is 'syllables'; choose one of char, word, bpe, gpt2."
+    assert str(raised.value) == "tokenizer is 'syllables'; choose one of char, word, words, bpe, gpt2."
     for size in (1, 200_001):
         with pytest.raises(ConfigError) as raised:
             Recipe(vocab_size=size)
@@ -172,8 +173,8 @@ def test_unknown_and_impossible_changes_are_refused() -> None:
         tiny_recipe(width=16, zeal=1, ardour=2)
     sentence = str(raised.value)
     assert sentence.startswith("unknown setting ardour, zeal; known are activation, batch_size, ")
-    known = {field.name for cls in (GPTConfig, TrainConfig) for field in fields(cls)}
-    known |= {"tokenizer", "cut", "start_mark"}
+    known = {field.name for cls in (GPTConfig, TrainConfig, Cleaning) for field in fields(cls)}
+    known |= {"tokenizer", "cut", "start_mark", "max_documents"}
     assert set(re.findall(r"\w+", sentence.partition("known are ")[2])) == known
     with pytest.raises(ConfigError, match="steps is 0; use at least 1"):
         tiny_recipe(steps=0)
