@@ -56,7 +56,9 @@ def decode(server: Server, raw: Any) -> dict[str, Any]:
     view = (None if begins else visitor.held(ref, raw.get("step"))) or server.view(ref, fresh=begins)
     request = parse(raw, server, view)
     with visitor.lock, server.decoding:  # this order: ten calls of one visitor take one place
-        return answer(visitor.decoder(view), view, request, server)
+        reply = answer(visitor.decoder(view), view, request, server)
+    own = raw.get("opening") is True and dict(view.sampling)
+    return {**reply, "settings": own or None}
 
 
 def answer(decoder: Decoder, view: View, request: Request, server: Server) -> dict[str, Any]:
@@ -155,6 +157,9 @@ def parse(raw: dict[str, Any], server: Server, view: View) -> Request:
     if not isinstance(head, list | tuple) or len(head) != 2:
         raise RequestError("The request names no head: reload the page.")
     choose = append.get("choose")
+    settings = raw.get("settings") or {}
+    if raw.get("opening") is True and isinstance(settings, dict):
+        settings = {**settings, **view.sampling}  # those that its recipe asks for
     return Request(
         prompt=prompt,
         ids=ids,
@@ -163,7 +168,7 @@ def parse(raw: dict[str, Any], server: Server, view: View) -> Request:
             count=whole(append.get("count", 0), "count", 0, limits.tokens_a_call),
             choose=None if choose is None else whole(choose, "the chosen token", 0, config.vocab_size - 1),
         ),
-        settings=settings_of(raw.get("settings") or {}),
+        settings=settings_of(settings),
         head=(
             whole(head[0], "the layer", 0, config.layers - 1),
             whole(head[1], "the head", 0, config.heads - 1),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class View:
     bits_per_byte: float | None
     opening: str = ""
     """A prompt that suits it: the first words of its own text."""
+    sampling: Mapping[str, float] = field(default_factory=dict)
+    """The temperature and top_k that its recipe asks for; empty where it asks for nothing special."""
 
     @property
     def key(self) -> tuple[str, int]:
@@ -130,6 +132,7 @@ class Shelf:
                 loss_kind="validation" if validated else "training",
                 bits_per_byte=snapshot.bits_per_byte,
                 opening=opening_of(trainer.folder.info().corpus),
+                sampling=trainer.recipe.train.sampling,
             )
 
         return self._kept(ref, f"step {snapshot.step} {validity(snapshot)}", build)
@@ -152,6 +155,7 @@ class Shelf:
                 loss_kind="validation" if validated else "training",
                 bits_per_byte=meta.get("bits_per_byte"),
                 opening=text.PROMPT if source == "shipped" else opening_of(meta.get("corpus")),
+                sampling=sampling_of(meta.get("sampling")),
             )
 
         state = written(folder)
@@ -194,6 +198,12 @@ def step_of(folder: Path) -> int | None:
 def validity(snapshot: Snapshot) -> str:
     """Tells a measured snapshot of a step from an unmeasured one, so that the figures appear once they are known."""
     return "measured" if snapshot.val_loss is not None else "unmeasured"
+
+
+def sampling_of(found: object) -> dict[str, float]:
+    """A checkpoint's own sampling settings, as far as they are numbers."""
+    known = found.items() if isinstance(found, dict) else ()
+    return {key: value for key, value in known if key in ("temperature", "top_k") and isinstance(value, int | float)}
 
 
 def opening_of(corpus: object) -> str:

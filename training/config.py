@@ -46,7 +46,7 @@ class TrainConfig:
     sample_every: int = _doc("Steps between two samples of what the model writes. 0 = none.", 100)
     sample_tokens: int = _doc("Length of a sample in tokens.", 160)
     sample_prompt: str = _doc("What samples begin with; empty = as the texts begin.", "")
-    sample_temperature: float = _doc("Temperature of the samples; the page decodes with it too.", 0.8)
+    sample_temperature: float = _doc("Temperature of the samples; a run with another than 0.8 is decoded with it too.", 0.8)
     sample_top_k: int = _doc("Samples draw from so many likeliest tokens; 0 = from all.", 0)
     teacher: str = _doc("Checkpoint of a larger model with the same vocabulary to learn from (distillation).", "")
     teacher_share: float = _doc("Share of the teacher in the loss, 0 to 1; the text itself has the rest.", 0.5)
@@ -92,6 +92,13 @@ class TrainConfig:
             raise ConfigError(
                 "until_val_loss needs held-out text: set val_fraction to 0.1, or leave until_val_loss out."
             )
+
+    @property
+    def sampling(self) -> dict[str, float]:
+        """The settings that its texts want to be decoded with, where they are not the usual ones."""
+        chosen = {"temperature": self.sample_temperature, "top_k": self.sample_top_k}
+        usual = {f.name: f.default for f in fields(self)}
+        return chosen if list(chosen.values()) != [usual["sample_temperature"], usual["sample_top_k"]] else {}
 
     def lr_at(self, step: int) -> float:
         """The learning rate of a step, counted from 1."""

@@ -291,7 +291,8 @@ class Trainer:
     def _meta(self, step: int, measured: dict[str, Any]) -> dict[str, Any]:
         known = {name: value for name, value in measured.items() if value is not None}
         info = self.folder.info()
-        return {"name": info.name, "run": info.id, "corpus": info.corpus, "step": step, **known}
+        meta = {"name": info.name, "run": info.id, "corpus": info.corpus, "step": step, **known}
+        return meta | ({"sampling": sampling} if (sampling := self.recipe.train.sampling) else {})
 
     def _copy_embeddings(self, model: GPT) -> None:
         donor = self.prepared.donor

@@ -140,8 +140,9 @@ def _settings() -> tuple[dict[str, Any], gr.Accordion]:
         slider("context", 2, 256, 1, "Context")
         slider("dropout", 0, 0.5, 0.05, "Dropout")
         box["positions"] = gr.Radio(
-            ["learned", "rotary"], value=value["positions"], label="Positions", info=about["positions"]
-        )
+            ["learned", "rotary"], value=value["positions"], label="Positions", info=about["positions"],
+            elem_id="set-positions",
+        )  # fmt: skip
         box["activation"] = gr.Radio(
             list(text.ACTIVATIONS), value=value["activation"], label="Neurons", info=about["activation"],
             elem_id="set-activation",

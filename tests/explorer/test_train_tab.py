@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from explorer import recipes
+from explorer.decode import decode
 from explorer.jobs import Jobs
 from explorer.limits import Limits
 from explorer.recipes import FIELDS, foretell, values_of
@@ -431,3 +432,16 @@ def test_neurons_are_named_as_people_write_them() -> None:
     box = made_boxes()["activation"]
     assert box.choices == [("GELU", "gelu"), ("GELU (tanh)", "gelu_tanh"), ("ReLU", "relu")]
     assert {value for _, value in box.choices} == set(get_args(Activation))
+
+
+def test_a_model_opens_with_the_settings_of_its_recipe(reader: Server) -> None:
+    """Temperature and top-k of the recipe, with the model's own opening only."""
+    run = over(reader.jobs.find(press(reader, "tweets", vocab_size=270, val_fraction=0.0)["run"]))
+    asked = {"session": token(1), "model": f"run:{run.info.id}", "settings": {"temperature": 1, "top_p": 0.9}}
+    reply = decode(reader, {**asked, "opening": True})
+    assert reply["settings"] == {"temperature": 0.3, "top_k": 20}
+    assert sum(row["p"] > 0 for row in reply["next"]["rows"]) <= 20
+    assert reader.view(f"run:{run.info.id}").sampling == {"temperature": 0.3, "top_k": 20}
+    assert decode(reader, {**asked, "prompt": "the"})["settings"] is None
+    plain = over(reader.jobs.find(press(reader)["run"]))
+    assert decode(reader, {**asked, "model": f"run:{plain.info.id}", "opening": True})["settings"] is None
