@@ -11,7 +11,8 @@ UPLOAD = (
 )
 UPLOAD_SHARED = (
     "### Your text\nUpload files, paste something, or take a text that comes with the app. "
-    "This server keeps it only while your page is open; what it learnt stays in your run."
+    "This server keeps it only while your page is open, or with your run once you train on it; "
+    "only you can look into it."
 )
 FILE = "Files: .txt, .md, .csv, .tsv, .jsonl, .parquet or .zip"
 PASTE = "Or paste a text"

@@ -50,7 +50,7 @@ def from_yaml(text: str, base: Recipe | None = None) -> Recipe:
     if not isinstance(values, dict):
         raise ConfigError("the config holds no settings: write lines such as `tokenizer: char`, or copy a run's own.")
     changes: dict[str, Any] = {}
-    parts = {f.name for f in fields(Recipe) if isinstance(getattr(Recipe(), f.name), Mapping | TrainConfig)}
+    parts = {name for name, value in Recipe().to_dict().items() if isinstance(value, Mapping)}
     for name, value in values.items():
         if name not in parts:
             changes[name] = value

@@ -141,14 +141,20 @@ def documents_of(corpus: Corpus) -> tuple[str, ...]:
     return tuple(line for line in corpus.text.split("\n") if line.strip())
 
 
+def trained_part(corpus: Corpus, recipe: Recipe) -> Corpus:
+    """The corpus without the documents that a recipe leaves out."""
+    if not recipe.max_documents:
+        return corpus
+    kept = documents_of(corpus)[: recipe.max_documents]
+    return replace(corpus, text="\n".join(kept), documents=kept)
+
+
 def prepare(corpus: Corpus, tokenizer: Tokenizer, recipe: Recipe) -> Data:
     """Split a corpus as its recipe says, encode both parts, and check that the model can be trained on them.
 
     Raises CorpusError (a ValueError) naming the shortest text or the longest context that would work.
     """
-    if recipe.max_documents:
-        kept = documents_of(corpus)[: recipe.max_documents]
-        corpus = replace(corpus, text="\n".join(kept), documents=kept)
+    corpus = trained_part(corpus, recipe)
     context = recipe.model_config(tokenizer.vocab_size).context
     token_bytes = torch.tensor(tokenizer.token_bytes(), dtype=torch.float64)
     if recipe.cut == "documents":

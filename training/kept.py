@@ -16,7 +16,7 @@ from pathlib import Path
 from model.checkpoint import write_atomically
 from training.config import Recipe
 from training.corpus import Corpus, split_documents, split_text
-from training.data import documents_of
+from training.data import documents_of, trained_part
 
 FOLDER = "corpus"
 _TRAIN, _HELD_OUT = "train.txt.gz", "held-out.txt.gz"
@@ -35,7 +35,7 @@ class Texts:
 
 def texts_of(corpus: Corpus, recipe: Recipe) -> Texts:
     """The parts of a corpus under a recipe, split where the training data is split. Raises CorpusError."""
-    fraction = recipe.train.val_fraction
+    corpus, fraction = trained_part(corpus, recipe), recipe.train.val_fraction
     if recipe.cut == "documents":
         train, held_out = split_documents(documents_of(corpus), fraction)
         return Texts("\n".join(train), "\n".join(held_out))

@@ -11,6 +11,7 @@ from training.config import Recipe
 from training.corpus import Corpus
 from training.data import Data, build_tokenizer, documents_of, prepare
 from training.distill import Teacher
+from training.kept import Texts, texts_of
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Prepared:
     data: Data
     teacher: Teacher | None = None
     donor: Checkpoint | None = None
+    texts: Texts | None = None
+    """The text itself, which a run keeps so that what the model writes can be held against it."""
     notes: tuple[str, ...] = ()
     """What was done otherwise than the recipe said, in sentences."""
 
@@ -60,7 +63,7 @@ def set_up(
         teacher = Teacher.of(master, tokenizer, data.context, train.teacher_share, train.teacher_temperature)
     if donor is not None and donor.config.width != recipe.model_config(tokenizer.vocab_size).width:
         raise ConfigError(f"embeddings_from is a model of width {donor.config.width}: set the width to the same.")
-    return Prepared(recipe, tokenizer, data, teacher, donor, tuple(notes))
+    return Prepared(recipe, tokenizer, data, teacher, donor, texts_of(corpus, recipe), tuple(notes))
 
 
 def _with_sample_prompt(recipe: Recipe, corpus: Corpus, tokenizer: Tokenizer) -> Recipe:

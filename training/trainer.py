@@ -36,6 +36,7 @@ from training.events import (
     Stepped,
     Threads,
 )
+from training.kept import keep_text
 from training.loop import Chance, pick_device, train_steps
 from training.runs import RunFolder
 from training.setup import Prepared
@@ -99,6 +100,7 @@ class Trainer:
         self._thread = threading.Thread(target=self._run, name=f"train {folder.id}", daemon=True)
         self._last: Event | None = None
         self._loss: float | None = None
+        self._keeping: Future[None] | None = None
         self._counting: Future[Baselines] | None = None
         self._counted = False
         self._when_over: list[Callable[[], None]] = []
@@ -203,6 +205,8 @@ class Trainer:
         data, config = self.prepared.data, self.recipe.train
         with ThreadPoolExecutor(1, "baselines") as aside:
             for event in train_steps(model, data, config, self.tokenizer, clock=watch, teacher=teacher):
+                if self._keeping is None and isinstance(event, Stepped):  # the first step should not wait for it
+                    self._keeping = aside.submit(self._keep_text)
                 self._take_baselines(event, aside)
                 self._keep(event, model)
                 if isinstance(event, Finished):
@@ -218,9 +222,16 @@ class Trainer:
                     self._finish(Finished(event.step, event.wall_s, "stopped"))
                     return
 
+    def _keep_text(self) -> None:
+        texts = self.prepared.texts
+        if texts is not None:
+            try:
+                keep_text(self.folder.path, texts)
+            except OSError:  # a full disk ends the run where its weights are written
+                _log.exception("the text of %s could not be kept", self.folder.id)
+
     def _take_baselines(self, event: Event, aside: ThreadPoolExecutor) -> None:
-        """Begin to count after the first step, which should not wait for it; record the result as soon as it is there,
-        or before the run ends."""
+        """Begin to count after the first step; record the result once it is there, or before the run ends."""
         data = self.prepared.data
         if self._counting is None and isinstance(event, Stepped) and len(data.val):
             vocab_size, token_bytes = self.tokenizer.vocab_size, data.token_bytes.numpy()

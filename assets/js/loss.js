@@ -167,8 +167,8 @@
     const whose = h('span', { class: 'g-run-badge', hidden: true, 'data-testid': 'loss-whose' });
     const root = h('section', { class: 'g-card g-loss', 'data-testid': 'loss' },
       h('div', { class: 'g-loss-head' }, h('h2', { class: 'g-title' }, 'Loss'), whose),
-      h('p', { class: 'g-say' }, 'How surprised the model is. Thin: every step; thick: smoothed; circles: text it never trains on. '
-        + 'Drag to zoom in, double-click to zoom out.'),
+      h('p', { class: 'g-say' }, 'How surprised the model is. Thin: every step; thick: smoothed; circles: text it never trains on; dashed: what counting alone '
+        + 'gives there, with a diamond at the evaluation that first beats it. Drag to zoom in, double-click to zoom out.'),
       bar, stage, empty, tip, beats, fold);
 
     function render() {

@@ -134,6 +134,11 @@ def test_points_are_those_of_metrics_jsonl(server: Server, submit: Submit) -> No
     }
     assert reply["evals"]["train"][0] is None  # before the first step there is no training loss
     assert reply["samples"] == [{"step": line["step"], "text": line["text"]} for line in measured(run, "sample")]
+    (known,) = measured(run, "baselines")
+    assert [(b["name"], b["value"], b["bits"]) for b in reply["baselines"]] == [
+        (name, known["nats"][name], known["bits"][name]) for name in known["nats"]
+    ]
+    assert len(reply["baselines"]) == 5
     for part in ("points", "evals", "samples", "cursor", "baselines"):
         assert later[part] == reply[part]  # a restart changes nothing
     json.dumps(reply, allow_nan=False)

@@ -137,7 +137,8 @@ def test_a_run_at_the_console(corpus: Path, tmp_path: Path, capsys: pytest.Captu
     assert found - weights == {
         "config.json", "tokenizer.json", "metrics.jsonl", "checkpoints", "checkpoints/best", "checkpoints/last",
         "checkpoints/best/checkpoint.json", "checkpoints/best/tokenizer.json", "checkpoints/last/checkpoint.json",
-        "checkpoints/last/tokenizer.json", "snapshots", "config.yaml", "samples.txt", "loss.png",
+        "checkpoints/last/tokenizer.json", "snapshots", "config.yaml", "samples.txt", "loss.png", "corpus",
+        "corpus/train.txt.gz", "corpus/held-out.txt.gz",
     }  # fmt: skip
     info = RunFolder(out).info()
     assert info.name == "cats & dogs fast"
@@ -197,7 +198,7 @@ def test_what_cannot_begin(corpus: Path, tmp_path: Path, capsys: pytest.CaptureF
         ("short.txt", [], "too short for a context of 8"),
         ("picture.txt", [], "PNG"),
         ("t.csv", ["--column", "zeal"], "zeal"),
-        ("cats & dogs.txt", ["--column", "zeal"], "is not a CSV and has no columns"),
+        ("cats & dogs.txt", ["--column", "zeal"], "is not a CSV or Parquet table and has no columns"),
         ("broken.jsonl", [], "line 2"),
         ("nowhere.txt", [], "nowhere.txt"),
         (".", [], ""),
@@ -331,7 +332,7 @@ def test_what_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[st
     cases: list[tuple[str, list[str], str]] = [
         ("nowhere", [], "there is no checkpoint at"),
         ("empty", [], "holds no checkpoint"),
-        ("mute", [], "has no tokenizer.json"),
+        ("mute", [], "comes without a vocabulary, so text cannot be read"),
         ("model", ["--prompt", "the Zebra"], "Z"),
         ("model", ["--tokens", "0"], "--tokens is 0; ask for at least 1."),
         ("model", ["--temperature", "-1"], "temperature is -1.0; use a value from 0"),

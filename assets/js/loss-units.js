@@ -1,0 +1,75 @@
+/* Losses in two units, and where a model beats what the text gives away for free: arithmetic, without a pixel.
+   Nats per token depend on the tokenizer; bits per byte of held-out text do not, so runs with different tokenizers stand
+   on one axis. glass.losses: unit (kept), factor(state), within(state, unit), beaten(state), sentence(state), table(state, unit). */
+(function () {
+  'use strict';
+
+  const { h, curve } = window.glass;
+  const KEPT = 'glass.loss-unit';
+  const NAMES = { nats: 'nats per token', bits: 'bits per byte' };
+  const SAID = { uniform: 'every token alike', unigram: 'how frequent each token is', bigram: 'the token before', trigram: 'the two tokens before',
+    'back-off': 'the six before, or as many as were ever seen (Kneser-Ney)' };
+
+  function unit() {
+    try { return localStorage.getItem(KEPT) === 'bits' ? 'bits' : 'nats'; } catch { return 'nats'; }
+  }
+
+  function keep(name) {
+    try { localStorage.setItem(KEPT, name); } catch { /* forgotten at the next visit */ }
+  }
+
+  /** Bits per byte for one nat per token of this run's held-out text: the server's, else that of the baselines or of the
+      last evaluation; null where nothing is held out. */
+  function factor({ run, evals, baselines }) {
+    if (run && curve.known(run.nats_to_bits)) return run.nats_to_bits;
+    const b = baselines.find((one) => curve.known(one.bits) && one.value > 0);
+    if (b) return b.bits / b.value;
+    const i = evals.val.findLastIndex((v, k) => curve.known(v) && v > 0 && curve.known(evals.bits_per_byte[k]));
+    return i < 0 ? null : evals.bits_per_byte[i] / evals.val[i];
+  }
+
+  const bits = (nats, f) => (curve.known(nats) && f !== null ? nats * f : null);
+
+  /** The state with every loss in this unit; the same state where that is nats, or where bits are not known. */
+  function within(state, name) {
+    const f = factor(state);
+    if (name !== 'bits' || f === null) return state;
+    const scaled = (list) => list.map((v) => bits(v, f));
+    const { points, evals, baselines } = state;
+    return {
+      ...state, points: { ...points, loss: scaled(points.loss) },
+      evals: { ...evals, train: scaled(evals.train), val: evals.val.map((v, i) => (curve.known(evals.bits_per_byte[i]) ? evals.bits_per_byte[i] : bits(v, f))) },
+      baselines: baselines.map((b) => ({ ...b, value: curve.known(b.bits) ? b.bits : bits(b.value, f) })),
+    };
+  }
+
+  /** The baselines, each with the step of the first evaluation that is below it, or null. */
+  function beaten({ baselines, evals }) {
+    return baselines.filter((b) => curve.known(b.value)).map((b) => {
+      const i = evals.val.findIndex((v) => curve.known(v) && v < b.value);
+      return { ...b, index: i, step: i < 0 ? null : evals.step[i] };
+    });
+  }
+
+  /** What the marks in the chart say, in words; '' without baselines or evaluations. */
+  function sentence(state) {
+    const all = beaten(state), { count } = glass.fmt;
+    if (!all.length || !state.evals.val.some(curve.known)) return '';
+    const list = (words) => (words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`);
+    const steps = [...new Set(all.filter((b) => b.step !== null).map((b) => b.step))].sort((a, b) => a - b);
+    const done = steps.map((step) => `${list(all.filter((b) => b.step === step).map((b) => b.name))} from step ${count(step)}`);
+    const left = all.filter((b) => b.step === null).map((b) => b.name);
+    const parts = [done.length ? `beats ${list(done)}` : '', left.length ? `does not beat ${list(left)} yet` : ''].filter(Boolean);
+    return `On held-out text the model ${parts.join(', and ')}.`;
+  }
+
+  function table(state) {
+    const { fixed, count } = glass.fmt, f = factor(state);
+    const head = ['counting alone', 'nats per token', 'bits per byte', 'beaten at step'].map((t) => h('th', { scope: 'col' }, t));
+    const rows = beaten(state).map((b) => h('tr', { dataset: { baseline: b.name } }, h('th', { scope: 'row' }, b.name, SAID[b.name] ? h('small', {}, ` ${SAID[b.name]}`) : null),
+      h('td', {}, fixed(b.value)), h('td', {}, fixed(curve.known(b.bits) ? b.bits : bits(b.value, f))), h('td', {}, b.step === null ? 'not yet' : count(b.step))));
+    return h('table', { 'data-testid': 'loss-baselines' }, h('caption', { class: 'g-hidden' }, 'What counting alone gives on the held-out text'), h('thead', {}, h('tr', {}, head)), h('tbody', {}, rows));
+  }
+
+  window.glass.losses = { NAMES, unit, keep, factor, bits, within, beaten, sentence, table };
+})();

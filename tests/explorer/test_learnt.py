@@ -1,0 +1,349 @@
+"""The server side of "Where did it learn this?" and of the evaluation, against searches with plain strings."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from explorer.learnt import CHARACTERS, Learnt, segments, written
+from explorer.server import Server, answering
+from model import Tokenizer, save_checkpoint
+from tests.explorer.test_page_protocol import ROOT, documented, keys_of
+from tests.explorer.tiny import CHAR, TEXT, over, random_model, sentence, tiny_trainer, token
+from training.corpus import from_text
+from training.evaluate import evaluate
+from training.kept import Texts, keep_text
+from training.verbatim import Index, Piece
+
+LEARNT = TEXT[: len(TEXT) * 9 // 10]
+HELD_OUT = TEXT[len(LEARNT) :]
+SAID = "the cat sat on the mat, said the dog to the fox"
+
+
+@pytest.fixture
+def learnt(server: Server, weights: Path, tmp_path: Path) -> Learnt:
+    """The functions behind the cards, with an empty folder of shipped texts."""
+    (tmp_path / "corpora").mkdir()
+    return Learnt(server, weights, tmp_path / "corpora")
+
+
+def ask(function: Callable[[Any], dict[str, Any]], who: int = 1, **fields: Any) -> dict[str, Any]:
+    """A reply as the page gets it; a refusal fails the test."""
+    reply = answering(function)({"session": token(who), **fields})
+    assert reply["ok"], reply["error"]
+    return reply
+
+
+def refused(function: Callable[[Any], dict[str, Any]], request: Any) -> str:
+    return sentence(answering(function)(request))
+
+
+def trained(server: Server, texts: Texts | None, owner: str | None = None) -> str:
+    """The ref of a run that is over; its text is kept where there is one."""
+    run = over(server.jobs.submit(tiny_trainer(server.jobs.root, owner=owner)))
+    if texts is not None:
+        keep_text(run.folder.path, texts)
+    return f"run:{run.info.id}"
+
+
+def test_pieces_of_a_run_are_looked_up_in_the_text_it_learnt_from(server: Server, learnt: Learnt) -> None:
+    ref = trained(server, Texts(LEARNT, HELD_OUT))
+    ids = CHAR.encode(SAID)
+    found = ask(learnt.learnt, model=ref, ids=ids, prompt_tokens=4)
+    assert found["model"] == ref
+    assert found["source"] == {
+        "name": "tiny.txt",
+        "characters": len(LEARNT),
+        "left_out": 0,
+        "held_out": len(HELD_OUT),
+        "own": True,
+    }
+    assert "".join(part["text"] for part in found["segments"]) == SAID
+    assert "".join(part["text"] for part in found["segments"] if part["prompt"]) == "the "
+    least = found["thresholds"]["piece"]
+    for piece in found["pieces"]:
+        assert piece["text"] in SAID
+        assert piece["count"] == sum(LEARNT.startswith(piece["text"], i) for i in range(len(LEARNT)))
+        assert len(piece["text"]) >= least
+    assert "the cat sat on the mat" in [piece["text"] for piece in found["pieces"]]
+    assert found["longest"] == max(len(piece["text"]) for piece in found["pieces"])
+    copied = Index(LEARNT).copied(SAID.removeprefix("the "))
+    assert found["copied"] == {
+        "count": copied.copied,
+        "total": copied.total,
+        "share": copied.share,
+        "units": "words",
+    }
+    assert found["kind"] == "new"
+    assert found["characters"] == len(SAID) - 4
+
+
+def test_what_was_held_out_is_not_where_it_learnt(server: Server, learnt: Learnt) -> None:
+    ref = trained(server, Texts("the dog sat on the log.\n" * 20, "why, said the fox, did it?\n"))
+    found = ask(learnt.learnt, model=ref, ids=CHAR.encode("why, said the fox, did it?"))
+    assert (found["pieces"], found["copied"]["share"]) == ([], None)
+
+
+def test_a_prompt_alone_is_nothing_learnt(server: Server, learnt: Learnt) -> None:
+    ref = trained(server, Texts(LEARNT, ""))
+    ids = CHAR.encode("the cat sat on the mat")
+    found = ask(learnt.learnt, model=ref, ids=ids, prompt_tokens=len(ids))
+    assert (found["kind"], found["characters"], found["longest"]) == ("nothing", 0, 0)
+    assert [part["prompt"] for part in found["segments"]] == [True]
+    assert found["segments"][0]["piece"] == 0, "its pieces are underlined all the same"
+
+
+def test_places_are_where_they_say(server: Server, learnt: Learnt) -> None:
+    ref = trained(server, Texts(LEARNT, HELD_OUT))
+    piece = "why, said the fox"
+    found = ask(learnt.places, model=ref, piece=piece)
+    assert found["count"] == LEARNT.count(piece)
+    assert len(found["places"]) == min(20, found["count"])
+    lines = LEARNT.split("\n")
+    for place in found["places"]:
+        assert place["before"] + piece + place["after"] in LEARNT
+        assert lines[place["line"] - 1].startswith(piece)
+    assert ask(learnt.places, model=ref, piece="tulips") == {"ok": True, "count": 0, "places": []}
+
+
+def test_a_run_without_its_text_says_so_and_takes_the_one_in_the_corpus_tab(server: Server, learnt: Learnt) -> None:
+    ref = trained(server, None)
+    request = {"session": token(1), "model": ref, "ids": CHAR.encode(SAID)}
+    assert "Corpus tab" in refused(learnt.learnt, request)
+    assert "Corpus tab" in refused(learnt.places, request | {"piece": "the cat"})
+    server.visitors.get(token(1)).take_corpus(from_text(TEXT, "my own.txt"))
+    found = ask(learnt.learnt, model=ref, ids=CHAR.encode(SAID))
+    assert (found["source"]["name"], found["source"]["own"]) == ("my own.txt", False)
+    assert found["pieces"]
+    assert "Corpus tab" in refused(learnt.learnt, request | {"session": token(2)})
+
+
+def test_a_shipped_model_is_held_against_its_text(server: Server, learnt: Learnt, tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    about = {"name": "words.txt", "characters": len(TEXT)}
+    save_checkpoint(folder / "own", random_model(CHAR), CHAR, {"name": "Own", "corpus": about})
+    server = Server(tmp_path / "runs", folder, server.limits)
+    (tmp_path / "corpora" / "words.txt").write_text(TEXT, encoding="utf-8")
+    own = Learnt(server, folder, tmp_path / "corpora")
+    found = ask(own.learnt, model="shipped:own", ids=CHAR.encode(SAID))
+    assert found["source"]["characters"] + found["source"]["held_out"] == len(TEXT)
+    assert found["source"]["held_out"] == pytest.approx(len(TEXT) / 10, abs=2)
+    (tmp_path / "corpora" / "words.txt").write_text(TEXT + "more", encoding="utf-8")
+    other = Learnt(server, folder, tmp_path / "corpora")
+    assert "Corpus tab" in refused(
+        other.learnt, {"session": token(1), "model": "shipped:own", "ids": CHAR.encode(SAID)}
+    )
+
+
+def test_on_a_shared_server_a_text_is_its_owners(serve: Callable[..., Server], weights: Path) -> None:
+    server = serve(shared=True)
+    learnt = Learnt(server, weights)
+    ref = trained(server, Texts(LEARNT, ""), owner=server.visitors.get(token(1)).owner)
+    ids = CHAR.encode(SAID)
+    assert ask(learnt.learnt, who=1, model=ref, ids=ids)["pieces"]
+    theirs = {"session": token(2), "model": ref, "ids": ids, "piece": "the cat"}
+    for function in (learnt.learnt, learnt.places):
+        assert "Only the browser" in refused(function, theirs)
+    server.visitors.get(token(2)).take_corpus(from_text(TEXT))
+    assert "Only the browser" in refused(learnt.learnt, theirs), "a text of one's own does not open another's run"
+
+
+def test_a_text_is_indexed_once_and_few_are_kept(
+    server: Server, learnt: Learnt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+
+    def counting(text: str) -> Index:
+        built.append(text)
+        return Index(text)
+
+    monkeypatch.setattr("explorer.learnt.Index", counting)
+    first = trained(server, Texts(LEARNT, ""))
+    ids = CHAR.encode(SAID)
+    threads = [threading.Thread(target=ask, args=(learnt.learnt,), kwargs={"model": first, "ids": ids}) for _ in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert built == [LEARNT]
+    others = [f"text {i}. " * 20 for i in range(server.limits.indexed_texts)]
+    for text in others:
+        ask(learnt.learnt, model=trained(server, Texts(text, "")), ids=ids)
+    assert built == [LEARNT, *others]
+    ask(learnt.learnt, model=first, ids=ids)
+    assert built == [LEARNT, *others, LEARNT], "the first one had to make room"
+
+
+def written_whole(learnt: Learnt, **fields: Any) -> tuple[dict[str, Any], int]:
+    """The result of `measure`, as the page asks for it, and after how many calls."""
+    draft, calls = None, 0
+    while True:
+        reply = json.loads(json.dumps(ask(learnt.measure, draft=draft, **fields)))
+        calls += 1
+        assert (reply["result"] is None) == (reply["characters"] < CHARACTERS)
+        if reply["result"]:
+            return reply["result"], calls
+        draft = reply["draft"]
+
+
+def test_a_text_is_written_in_small_calls_and_measured(server: Server, learnt: Learnt) -> None:
+    ref = trained(server, Texts(LEARNT, HELD_OUT))
+    result, calls = written_whole(learnt, model=ref)
+    assert calls >= CHARACTERS / 32
+    text, reference = result["text"], result["reference"]["text"]
+    assert len(text) == CHARACTERS
+    assert result["reference"]["held_out"]
+    assert reference in HELD_OUT
+    index = Index(LEARNT)
+    for column, measured in enumerate((evaluate(text, index), evaluate(reference, index))):
+        assert measured.copied is not None
+        expected = {
+            "distinct_1": measured.distinct[1],
+            "distinct_2": measured.distinct[2],
+            "distinct_3": measured.distinct[3],
+            "repetition": measured.repetition,
+            "repeated_lines": measured.repeated_lines,
+            "rhyme_density": measured.rhyme_density,
+            "rhymed_lines": measured.rhymed_lines,
+            "copied": measured.copied.share,
+            "longest_copy": measured.longest_copy,
+        }
+        assert {name: pair[column] for name, pair in result["figures"].items()} == expected
+    assert result["found"]["characters"] == CHARACTERS
+    again, _ = written_whole(learnt, model=ref)
+    assert again == result
+    assert written_whole(learnt, model=ref, settings={"seed": 7})[0]["text"] != text
+
+
+def test_without_held_out_text_the_copied_share_of_real_text_says_nothing(server: Server, learnt: Learnt) -> None:
+    result, _ = written_whole(learnt, model=trained(server, Texts(TEXT, "")))
+    assert not result["reference"]["held_out"]
+    assert result["reference"]["text"] in TEXT
+    assert result["figures"]["copied"][1] is result["figures"]["longest_copy"][1] is None
+    assert result["figures"]["distinct_1"][1] == evaluate(result["reference"]["text"]).distinct[1]
+
+
+def test_a_model_without_a_text_is_measured_by_itself(server: Server, learnt: Learnt) -> None:
+    result, _ = written_whole(learnt, model=trained(server, None))
+    assert result["found"] is None
+    assert result["reference"] == {"text": "", "held_out": False}
+    assert result["figures"]["copied"] == [None, None]
+    assert result["figures"]["distinct_1"][0] is not None
+
+
+def test_documents_are_written_one_after_the_other(server: Server, tmp_path: Path) -> None:
+    """A model that ends its texts begins the next one by another draw, until there is enough."""
+    ends = Tokenizer.char(TEXT, end_of_text=True)
+    save_checkpoint(tmp_path / "weights" / "ends", random_model(ends), ends, {"name": "Ends"})
+    server = Server(tmp_path / "runs", tmp_path / "weights", server.limits)
+    learnt = Learnt(server, tmp_path / "weights")
+    draft: dict[str, Any] | None = None
+    result = None
+    while result is None:
+        reply = ask(learnt.measure, model="shipped:ends", draft=draft)
+        draft, result = reply["draft"], reply["result"]
+    assert draft is not None
+    documents = draft["written"]
+    assert len(documents) > 3
+    assert len(set(documents)) > 3
+    assert ends.decode([ends.end_of_text or 0]) not in result["text"]
+    assert "\n".join(documents)[:200] == result["text"][:200]
+
+
+def test_a_word_that_the_prompt_began_counts_as_the_models() -> None:
+    ids = CHAR.encode("the cat sat")
+    assert written(CHAR, ids, 6) == ("the cat sat", 4)
+    assert written(CHAR, ids, 4) == ("the cat sat", 4)
+    assert written(CHAR, ids, 7) == ("the cat sat", 7)
+    assert written(CHAR, ids, 0) == ("the cat sat", 0)
+    assert written(CHAR, ids, 11) == ("the cat sat", 11)
+    ends = Tokenizer.char(TEXT, end_of_text=True)
+    assert ends.end_of_text is not None
+    begun = [ends.end_of_text, *ends.encode("the cat"), ends.end_of_text]
+    assert written(ends, begun, 1) == ("the cat", 0)
+
+
+def test_segments_show_the_longest_piece_at_each_place() -> None:
+    pieces = [Piece(0, 4, 1), Piece(2, 9, 2), Piece(8, 10, 3)]
+    found = segments("abcdefghijkl", 3, pieces)
+    assert [(part["text"], part["piece"], part["prompt"]) for part in found] == [
+        ("ab", 0, True),
+        ("c", 1, True),
+        ("defghi", 1, False),
+        ("j", 2, False),
+        ("kl", None, False),
+    ]
+    assert segments("", 0, []) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"session": "me"},
+        {"model": "run:nothing"},
+        {"ids": []},
+        {"ids": [10**6]},
+        {"ids": "the cat"},
+        {"prompt_tokens": 900},
+        {"piece": ""},
+        {"piece": 7},
+        {"draft": "so far"},
+        {"draft": {"written": [1], "ids": [1]}},
+        {"draft": {"written": ["x" * 100_000], "ids": [1]}},
+        {"draft": {"written": [], "ids": []}},
+        {"settings": {"temperature": "hot"}},
+    ],
+)
+def test_requests_that_make_no_sense_are_refused(server: Server, learnt: Learnt, change: dict[str, Any]) -> None:
+    good = {"session": token(1), "model": "shipped:alpha", "ids": [1, 2], "prompt_tokens": 1, "piece": "the"}
+    server.visitors.get(token(1)).take_corpus(from_text(TEXT))
+    functions = [learnt.learnt, learnt.places, learnt.measure]
+    assert all(answering(function)(good)["ok"] for function in functions)
+    replies = [answering(function)(good | change) for function in functions]
+    assert [sentence(reply) for reply in replies if not reply["ok"]]
+    for function in functions:
+        refused(function, "not an object")
+
+
+def test_measuring_leaves_room_for_others(server: Server, learnt: Learnt) -> None:
+    """Each call writes some tokens and lets go; a text begun by somebody else is not disturbed."""
+    one = ask(learnt.measure, who=1, model="shipped:alpha")
+    assert one["characters"] <= 40
+    other = ask(learnt.measure, who=2, model="shipped:alpha", settings={"seed": 5})
+    assert (
+        ask(learnt.measure, who=1, model="shipped:alpha", draft=one["draft"])["draft"]["ids"][
+            : len(one["draft"]["ids"])
+        ]
+        == one["draft"]["ids"]
+    )
+    assert other["draft"] != one["draft"]
+    assert server.decoding.acquire(blocking=False), "no call keeps its place"
+    server.decoding.release()
+
+
+def test_the_replies_are_as_documented(server: Server, learnt: Learnt) -> None:
+    ref = trained(server, Texts(LEARNT, HELD_OUT))
+    reply = ask(learnt.learnt, model=ref, ids=CHAR.encode(SAID))
+    assert keys_of(reply) == documented("learnt: reply")
+    assert keys_of(ask(learnt.places, model=ref, piece="the cat")) == documented("places: reply")
+    result, _ = written_whole(learnt, model=ref)
+    whole = {**ask(learnt.measure, model=ref), "result": {**result, "found": None}}
+    assert keys_of(whole) == documented("measure: reply")
+    assert set(result["found"]) == set(reply) - {"ok", "model"}
+
+
+@pytest.mark.parametrize("name", ["learnt", "places", "measure"])
+def test_the_keys_that_the_code_reads_are_those_documented(name: str) -> None:
+    tree = ast.parse((ROOT / "explorer" / "learnt.py").read_text(encoding="utf-8"))
+    read: set[str] = set()
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef) and function.name in (name, "_asked"):
+            read |= set(re.findall(r"\b(?:raw|request)\.get\('(\w+)'", ast.unparse(function)))
+    assert read == documented(f"{name}: request")
