@@ -14,7 +14,7 @@ UPLOAD_SHARED = (
     "This server keeps it only while your page is open, or with your run once you train on it; "
     "only you can look into it."
 )
-FILE = "Files: .txt, .md, .csv, .tsv, .jsonl, .parquet or .zip"
+FILE = "Files: text, CSV, JSON Lines, Parquet, ZIP"
 PASTE = "Or paste a text"
 PASTE_HINT = "Once upon a time…"
 USE_PASTE = "Use this text"

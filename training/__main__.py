@@ -18,7 +18,7 @@ from model import ConfigError, GPTConfig
 from training.artifacts import from_yaml
 from training.cleaning import add_flags, clean, from_options
 from training.config import Recipe, TrainConfig
-from training.corpus import JSONL_TYPES, Corpus, about, read_corpus
+from training.corpus import JSONL_TYPES, Corpus, about, read_corpora, read_corpus
 from training.events import Evaluated, Failed, Finished, Sampled, Started, Stepped
 from training.presets import DEFAULT, PRESETS
 from training.runs import RunFolder
@@ -34,7 +34,9 @@ def parser() -> argparse.ArgumentParser:
         + "; ".join(f"{preset.name} ({preset.title})" for preset in PRESETS.values())
         + ".",
     )
-    p.add_argument("corpus", help="a .txt, .md, .csv or .jsonl file")
+    p.add_argument(
+        "corpus", nargs="+", help="one or more files: .txt, .md, .csv, .tsv, .jsonl, .parquet, or a .zip of texts"
+    )
     p.add_argument(
         "--preset", default=DEFAULT, choices=list(PRESETS), help=f"the recipe to start from (default {DEFAULT})"
     )
@@ -42,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--name", help="the run's name (default: the corpus and the preset)")
     p.add_argument("--column", help="the column of a .csv that holds the text, or the field of a .jsonl")
     p.add_argument(
-        "--keep-good-lines", action="store_true", help="skip broken lines of a .jsonl instead of refusing it"
+        "--keep-good-lines", action="store_true", help="skip broken lines of a .jsonl and ragged rows of a .csv"
     )
     p.add_argument("--config", type=Path, help="a .yaml of settings, as every run folder holds one; flags go before it")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -84,13 +86,13 @@ def main(argv: list[str] | None = None) -> int:
         if options["config"]:
             recipe = from_yaml(_text_of(options["config"]), recipe)
         recipe = recipe.with_changes(changes | asdict(from_options(options, recipe.cleaning)))
-        name = options["name"] or f"{Path(options['corpus']).stem} {options['preset']}"
-        kind = "field" if Path(options["corpus"]).suffix.lower() in JSONL_TYPES else "column"
-        corpus = read_corpus(
-            Path(options["corpus"]),
-            keep_good_lines=options["keep_good_lines"],
-            **{kind: options["column"]},
-        )
+        files = options["corpus"]
+        name = options["name"] or f"{Path(files[0]).stem} {options['preset']}"
+        if len(files) == 1:
+            kind = "field" if Path(files[0]).suffix.lower() in JSONL_TYPES else "column"
+            corpus = read_corpus(files[0], keep_good_lines=options["keep_good_lines"], **{kind: options["column"]})
+        else:
+            corpus = read_corpora(files, column=options["column"], keep_good_lines=options["keep_good_lines"])
         trainer = begin(Path(options["out"]), name, corpus, recipe, changes)
     except ValueError as error:
         print(f"python -m training: {error}", file=sys.stderr)

@@ -72,9 +72,9 @@ class Cleaning:
         False,
         "Single blanks",
     )
-    min_characters: int = _doc("Lines shorter than this many characters go. 0 = none.", 0, "At least characters")
+    min_characters: int = _doc("Lines shorter than this many characters go. 0 = none.", 0, "Characters at least")
     min_words: int = _doc(
-        "Lines of fewer words than this go; words are what stands between blanks. 0 = none.", 0, "At least words"
+        "Lines of fewer words than this go; words are what stands between blanks. 0 = none.", 0, "Words at least"
     )
     duplicates: bool = _doc("A line that is the same as an earlier one goes.", False, "No duplicates")
 
@@ -244,9 +244,13 @@ def _steps(cleaning: Cleaning, units: Sequence[str]) -> Iterable[tuple[str, Step
         yield "mentions", _without(_MENTION, "@")
     if cleaning.hashtags:
         yield "hashtags", _without(_HASHTAG, "#")
-    for name, unwanted in (("punctuation", _is_punctuation), ("digits", _is_digit), ("other_letters", _is_other)):
+    for name, unwanted, in_ascii in (
+        ("punctuation", _is_punctuation, r"[^A-Za-z0-9\s]"),
+        ("digits", _is_digit, r"[0-9]"),
+        ("other_letters", _is_other, r"(?!)"),
+    ):
         if getattr(cleaning, name):
-            yield name, _without_characters(unwanted)
+            yield name, _without_characters(unwanted, re.compile(in_ascii))
     if cleaning.whitespace:
         yield "whitespace", lambda line: " ".join(line.split())
     if cleaning.min_characters:
@@ -277,8 +281,8 @@ def _decoded(line: str) -> str:
     return text.replace("\x00", "")
 
 
-def _without_characters(unwanted: Callable[[str], bool]) -> Step:
-    """Removes characters by what they are; each distinct one is looked at once."""
+def _without_characters(unwanted: Callable[[str], bool], in_ascii: re.Pattern[str]) -> Step:
+    """Removes characters by what they are; each distinct one is looked at once. in_ascii: the same for plain lines."""
 
     class Table(dict[int, int | None]):
         def __missing__(self, point: int) -> int | None:
@@ -286,7 +290,7 @@ def _without_characters(unwanted: Callable[[str], bool]) -> Step:
             return self[point]
 
     table = Table()
-    return lambda line: line.translate(table)
+    return lambda line: in_ascii.sub("", line) if line.isascii() else line.translate(table)
 
 
 def _is_punctuation(c: str) -> bool:

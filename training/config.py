@@ -46,9 +46,7 @@ class TrainConfig:
     sample_every: int = _doc("Steps between two samples of what the model writes. 0 = none.", 100)
     sample_tokens: int = _doc("Length of a sample in tokens.", 160)
     sample_prompt: str = _doc("What samples begin with; empty = as the texts begin.", "")
-    sample_temperature: float = _doc(
-        "Temperature of samples; other than 0.8, the page decodes with it too.", 0.8
-    )
+    sample_temperature: float = _doc("Temperature of samples; other than 0.8, the page decodes with it too.", 0.8)
     sample_top_k: int = _doc("Samples draw from so many likeliest tokens; 0 = from all.", 0)
     teacher: str = _doc("Checkpoint of a larger model with the same vocabulary to learn from (distillation).", "")
     teacher_share: float = _doc("Share of the teacher in the loss, 0 to 1; the text itself has the rest.", 0.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.cleaning import Cleaning
+from training.cleaning import TWEETS
 from training.config import Recipe, TrainConfig
 
 _PLAIN = {"qkv_bias": False, "out_bias": False, "mlp_bias": False, "norm_bias": False}
@@ -89,10 +89,7 @@ _ALL = (
             vocab_size=8045,
             cut="documents",
             start_mark=False,
-            cleaning=Cleaning(
-                lower=True, urls=True, punctuation=True, digits=True, other_letters=True, whitespace=True,
-                min_characters=5,
-            ),
+            cleaning=TWEETS,
             max_documents=400,
             model={"layers": 4, "heads": 4, "width": 128, "context": 64, "positions": "rotary", **_PLAIN},
             train=TrainConfig(

@@ -130,7 +130,7 @@ def test_the_scripts_find_their_functions_by_name(build: Any) -> None:
         name: sorted({fn.__name__ for component in components for fn in component.server_fns})
         for name, components in drawings(build()).items()
     }
-    assert named["header"] == ["control", "decode", "pulse"]
+    assert named["header"] == ["control", "decode", "open_model", "pulse", "remove_model"]
     assert named["monitor"] == ["control"]
     assert named["corpus"] == named["source"] == ["corpus"]
     for name in ("strip", "heads", "zoom", "distribution"):

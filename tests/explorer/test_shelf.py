@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from explorer import shelf as shelf_module
 from explorer import text
 from explorer.limits import Limits
 from explorer.server import Server
@@ -137,6 +140,43 @@ def test_parameters_are_said_as_people_say_them(count: int, text: str) -> None:
     assert millions(count) == text
 
 
+def test_a_checkpoint_that_is_replaced_while_it_is_read_is_read_again(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another program's training does: the old weights are gone once the new ones are written."""
+    server = Server(tmp_path / "runs", shelf, Limits())
+    model = random_model(CHAR, seed=77)
+    reads: list[Path] = []
+
+    def read(folder: Path) -> Any:
+        reads.append(folder)
+        if len(reads) == 1:
+            save_checkpoint(shelf / "alpha", model, CHAR, {"name": "New", "step": 301})
+            raise CheckpointError("a file is missing")
+        return open_checkpoint(folder)
+
+    monkeypatch.setattr(shelf_module, "open_checkpoint", read)
+    view = server.view("shipped:alpha")
+    assert (len(reads), view.step) == (2, 301)
+    assert same_weights(view, model)
+    assert server.view("shipped:alpha") is view
+
+
+def test_the_states_of_one_run_push_no_other_model_out(serve: Callable[..., Server]) -> None:
+    """Each prompt to a run in training opens a new state of it; only the newest one is kept."""
+    server = serve(opened_models=2)
+    shipped = server.view("shipped:alpha")
+    run = paused_at_once(server)
+    first = weakref.ref(server.view(f"run:{run.info.id}", fresh=True))
+    after = until(run, Paused)
+    for _ in range(3):
+        after = stand_still(run, after)
+        server.view(f"run:{run.info.id}", fresh=True)
+    assert server.view("shipped:alpha") is shipped
+    gc.collect()
+    assert first() is None
+
+
 # A run
 
 
@@ -227,6 +267,19 @@ def test_a_measured_snapshot_shows_the_held_out_loss(server: Server, submit: Sub
     assert (view.step, view.loss, view.loss_kind) == (4, measured.val_loss, "validation")
     assert view.bits_per_byte == measured.bits_per_byte
     assert server.shelf.open_snapshot(run.trainer, "a run", state) is view
+
+
+def test_a_run_of_another_program_shows_its_latest_checkpoint(server: Server) -> None:
+    """While it goes on, that is nearest to this moment; once it is over, its best weights are the ones to see."""
+    folder = RunFolder.create(server.jobs.root / "theirs", "theirs", tiny_recipe(), {"name": "tiny"})
+    folder.hold()
+    with pytest.raises(CheckpointError, match="theirs has no checkpoint yet"):
+        server.view("run:theirs")
+    for which, step in (("best", 3), ("last", 6)):
+        save_checkpoint(folder.checkpoint(which), random_model(CHAR, seed=step), CHAR, {"name": "theirs", "step": step})
+    assert server.view("run:theirs").step == 6
+    folder.close()
+    assert server.view("run:theirs").step == 3
 
 
 def test_a_finished_run_shows_its_best_checkpoint(server: Server, submit: Submit) -> None:

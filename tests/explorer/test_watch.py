@@ -13,8 +13,19 @@ from explorer.jobs import Jobs, Run
 from explorer.limits import Limits
 from explorer.server import Server, answering
 from explorer.watch import control, pulse
-from tests.explorer.tiny import LONG, over, paused_at_once, sentence, tiny_recipe, tiny_trainer, token, until, visitor
-from training.events import Evaluated, Event, Failed, Finished, Paused, Sampled, Started, Stepped
+from tests.explorer.tiny import (
+    LONG,
+    ask,
+    over,
+    paused_at_once,
+    sentence,
+    tiny_recipe,
+    tiny_trainer,
+    token,
+    until,
+    visitor,
+)
+from training.events import Evaluated, Event, Failed, Finished, Paused, Resumed, Sampled, Started, Stepped
 from training.runs import RunFolder
 
 Submit = Callable[..., Run]
@@ -229,6 +240,64 @@ def test_a_run_in_the_queue_says_how_long_the_line_is(server: Server, submit: Su
         assert seen["snapshot_step"] is seen["seconds_left"] is seen["message"] is None
         assert reply["points"] == {"step": [], "loss": []}
         assert reply["cursor"] == 0
+
+
+def test_a_resumed_run_that_waits_says_what_it_waits_for(server: Server, submit: Submit) -> None:
+    run = stands_still(server)
+    cursor = run.log.since(0)[1]
+    other = submit(steps=LONG)
+    until(other, Stepped)
+    assert steer(server, run=run.info.id, action="resume") == {"ok": True}
+    seen = beat(server, run)["run"]
+    assert (seen["state"], seen["queue_position"]) == ("queued", 1)
+    assert seen["message"] == f"It goes on from step {seen['step']:,} once another training ends or is paused."
+    assert seen["step"] > 0
+    assert seen["snapshot_step"] == seen["step"]  # it can be looked into meanwhile
+    assert seen["seconds_left"] is None
+    assert beat(server, other)["active"]["run"] == other.info.id
+    assert steer(server, run=other.info.id, action="pause") == {"ok": True}
+    until(run, Resumed, cursor)
+    seen = beat(server, run)["run"]
+    assert (seen["state"], seen["queue_position"], seen["message"]) == ("running", 0, None)
+
+
+def test_the_step_to_look_into_is_that_of_the_weights(server: Server, submit: Submit) -> None:
+    """Trained at a rate that spoils the model after its best measurement: the best is opened, and not the last."""
+    run = over(submit(steps=40, eval_every=4, learning_rate=0.2, warmup_steps=0, schedule="constant"))
+    evals = [event for event in run.log.since(0)[0] if isinstance(event, Evaluated) and event.step]
+    best = min(evals, key=lambda event: event.val_loss or 0)
+    assert best.step < 40  # else this shows nothing
+    for jobs in (server.jobs, Jobs(server.jobs.root, Limits())):
+        server.jobs = jobs  # while it is remembered, and after a restart
+        seen = beat(server, run)["run"]
+        assert (seen["state"], seen["step"], seen["snapshot_step"]) == ("finished", 40, best.step)
+        assert server.view(seen["ref"]).step == server.view(seen["ref"], fresh=True).step == best.step
+        assert ask(server, prompt="the cat", model=seen["ref"])["model"]["step"] == best.step
+    (run.folder.checkpoint("best") / "checkpoint.json").write_text("{")
+    assert beat(server, run)["run"]["snapshot_step"] is None  # a damaged one cannot be looked into
+
+
+def test_a_run_of_another_program_grows_in_the_page(server: Server, submit: Submit) -> None:
+    run = submit(steps=LONG, eval_every=2)
+    here = on_these(server, Jobs(server.jobs.root, Limits()))
+    until(run, Evaluated, until(run, Evaluated))
+    first = beat(here, run.info.id)
+    seen = first["run"]
+    assert (seen["state"], seen["mine"], seen["queue_position"]) == ("running", False, 0)
+    assert "Another program trains this run" in seen["message"]
+    assert "Another program trains this run" in sentence(steer(here, run=run.info.id, action="stop"))
+    assert first["active"]["run"] == run.info.id
+    until(run, Evaluated, until(run, Stepped, first["cursor"]))
+    more = beat(here, run.info.id, first["cursor"])
+    assert first["points"]["step"] + more["points"]["step"] == list(range(1, more["run"]["step"] + 1))
+    assert more["run"]["step"] > seen["step"]
+    assert isinstance(more["run"]["seconds_left"], float)
+    assert steer(server, run=run.info.id, action="stop") == {"ok": True}
+    over(run)
+    last = beat(here, run.info.id)
+    assert (last["run"]["state"], last["run"]["mine"], last["active"]) == ("stopped", True, None)
+    assert last["points"] == beat(server, run.info.id)["points"]
+    assert last["run"]["snapshot_step"] == here.view(f"run:{run.info.id}").step
 
 
 def test_a_finished_run_has_no_time_left_and_nothing_to_say(server: Server, submit: Submit) -> None:

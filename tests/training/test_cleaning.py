@@ -80,6 +80,15 @@ def test_emoji_go_with_everything_that_joins_and_colours_them() -> None:
     assert done.corpus.documents == ("a  b  1", "e\u0301 stays ü and я too")
 
 
+def test_plain_and_other_lines_lose_the_same_characters() -> None:
+    """ASCII has a short cut: every character of it, alone and beside a letter that is none."""
+    every = "".join(map(chr, range(1, 128)))
+    for name in ("punctuation", "digits", "other_letters"):
+        done = cleaned(Cleaning.from_dict({name: True}), documents(f"a{every}", f"a{every}字"))
+        plain, other = done.corpus.documents or ()
+        assert plain == other.removesuffix("字")
+
+
 def test_entities_are_decoded_before_anything_else_and_once() -> None:
     done = cleaned(
         Cleaning(entities="decode", urls=True, hashtags=True),
@@ -149,7 +158,7 @@ def test_a_change_far_below_is_shown() -> None:
     [
         (Cleaning(min_characters=5_000), "Ask for fewer characters"),
         (Cleaning(min_words=500), "Ask for fewer words"),
-        (Cleaning(lower=True, mentions=True, min_characters=900), '"At least characters" alone took 6 lines away'),
+        (Cleaning(lower=True, mentions=True, min_characters=900), '"Characters at least" alone took 6 lines away'),
     ],
 )
 def test_nothing_left_is_said_with_the_step_to_undo(cleaning: Cleaning, said: str) -> None:
@@ -165,7 +174,7 @@ def test_nothing_left_is_said_with_the_step_to_undo(cleaning: Cleaning, said: st
 def test_values_that_cannot_be() -> None:
     for values in ({"lower": 1}, {"entities": "eat"}, {"min_words": -1}, {"min_characters": True}, {"min_words": 1.5}):
         with pytest.raises(ConfigError, match=next(iter(values))):
-            Cleaning(**values)  # type: ignore[arg-type]
+            Cleaning(**values)
     with pytest.raises(ConfigError, match=r"no cleaning step lowercase; the steps are entities, lower"):
         Cleaning.from_dict({"lowercase": True})
 

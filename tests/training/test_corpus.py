@@ -95,6 +95,8 @@ def test_one_character_and_one_repeated_character(tmp_path: Path) -> None:
     assert "one character long" in refusal(write(tmp_path, "a.txt", b"x"))
     assert "one character long" in refusal(write(tmp_path, "b.txt", "\u4f60".encode()))
     assert "nothing to predict" in refusal(write(tmp_path, "c.txt", b"zzzzzzzz"))
+    assert "nothing to predict" in refusal(write(tmp_path, "e.txt", b"zzz\nz\n\nzz\n"))
+    assert 'repeats one character ("z")' in refusal(write(tmp_path, "f.csv", b"id,text\n1,z\n2,zz\n"), column="text")
     assert read_corpus(write(tmp_path, "d.txt", b"ab")).text == "ab"
 
 

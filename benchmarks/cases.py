@@ -1,0 +1,276 @@
+"""The reference cases 1 to 4, run for real; writes docs/cases.md.
+
+    python benchmarks/cases.py --tweets elon_musk_tweets.csv --shakespeare tinyshakespeare.txt
+
+Every training is `python -m training` with a preset, as anybody would start it. Half an hour on two cores. A case whose
+text is not given, or that is left out with --only, keeps what docs/cases.md says of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from model import open_checkpoint  # noqa: E402  # the path has to be set first
+from training.cleaning import clean, marked  # noqa: E402
+from training.corpus import read_corpus  # noqa: E402
+from training.data import build_tokenizer  # noqa: E402
+from training.distill import shared_rows  # noqa: E402
+from training.evaluate import evaluate  # noqa: E402
+from training.presets import PRESETS  # noqa: E402
+from training.verbatim import Index  # noqa: E402
+
+PAGE = ROOT / "docs" / "cases.md"
+SONG, LYRICS = (ROOT / "assets" / "corpora" / name for name in ("one_song.txt", "lyrics.txt"))
+PROMPT = "for improved quality of sleep raise"
+BY_HEART = f"{PROMPT} head of your bed by about or cm and dont eat hours before bedtime"
+CUT_SHORT = "It is cut short here; the preset has {:,} steps. It writes:"
+Row = tuple[str, str, str]  # what, theirs, ours
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a case came to: its table, the commands that made it, and something to read."""
+
+    rows: list[Row]
+    commands: list[str]
+    words: str = ""
+
+
+def run(*arguments: object) -> str:
+    """A command of the project, as at the console; what it prints. Ends this program where it fails."""
+    command = [sys.executable, "-m", *map(str, arguments)]
+    print("$", " ".join(["python", *command[1:]]), flush=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return done.stdout
+
+
+def train(folder: Path, corpus: Path, *arguments: object) -> dict[str, Any]:
+    """Train, and read what came of it: seconds, parameters, last losses."""
+    began = time.perf_counter()
+    run("training", corpus, "--out", folder, "--quiet", *arguments)
+    seconds = time.perf_counter() - began
+    events = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    evals = [event for event in events if event["event"] == "eval"]
+    best = min((event["val_loss"] for event in evals if "val_loss" in event), default=None)
+    return {
+        "seconds": seconds,
+        "parameters": events[0]["parameters"] if "parameters" in events[0] else events[1]["parameters"],
+        "steps": evals[-1]["step"],
+        "loss": evals[-1].get("loss"),
+        "val_loss": best,
+        "bits": next((event.get("bits_per_byte") for event in evals if event.get("val_loss") == best), None),
+        "copied": next((event for event in events if event["event"] == "copied"), None),
+    }
+
+
+def recited(folder: Path, path: Path) -> tuple[int, float, float]:
+    """How many tweets a run was asked for, and the shares that came back to the letter and that came to an end."""
+    said = run("training.recital", folder, path, "--column", "text")
+    found = re.search(r"(\d+) documents: exact ([\d.]+), stopped ([\d.]+)", said)
+    assert found is not None
+    return int(found[1]), float(found[2]), float(found[3])
+
+
+def tweets(path: Path, scratch: Path) -> Report:
+    """Case 1: memorised in documents mode, not ended in blocks mode; a teacher; embedding rows of another model."""
+    recipe = PRESETS["tweets"].recipe
+    corpus = clean(read_corpus(path, column="text"), recipe.cleaning).corpus
+    tokenizer = build_tokenizer(corpus, recipe)
+    ours = ("--column", "text", "--preset", "tweets")
+    documents = train(scratch / "documents", path, *ours)
+    blocks = train(scratch / "blocks", path, *ours, "--cut", "blocks")
+    known, streamed = (recited(scratch / name, path) for name in ("documents", "blocks"))
+    completed = run("model", scratch / "documents", "--prompt", PROMPT, "--tokens", 60, "--top-k", 1).strip()
+    # with a split: does a teacher help a small student, do rows of another model's embedding?
+    split = (*ours, "--max-documents", 3000, "--val-fraction", 0.1, "--steps", 400)
+    small = ("--width", 64, "--layers", 2)
+    teacher = train(scratch / "teacher", path, *split)
+    alone = train(scratch / "alone", path, *split, *small)
+    taught = train(scratch / "taught", path, *split, *small, "--teacher", scratch / "teacher")
+    tales = open_checkpoint(ROOT / "weights" / "tales")
+    assert tales.tokenizer is not None
+    pairs = shared_rows(tokenizer, tales.tokenizer)
+    rows_from = train(scratch / "rows", path, *split, "--embeddings-from", ROOT / "weights" / "tales")
+    listed = ", ".join(f"`{tokenizer.piece(own).text}`" for own, _ in pairs if "`" not in tokenizer.piece(own).text)
+    return Report(
+        [
+            ("lines and characters after cleaning, each line closed by its mark", "3,713 / 297,491",
+             f"{len(corpus.documents or ()):,} / {len(marked(corpus)):,}"),
+            ("entries of the own BPE", "8,045", f"{tokenizer.vocab_size:,}"),
+            ("parameters", "256 wide, 4 heads, 4 layers", f"128 wide, 4 heads, 4 layers: {documents['parameters']:,}"),
+            ("tweets learnt", "all", f"the first {recipe.max_documents:,}"),
+            ("training loss", "0.0684", f"{documents['loss']:.4f} after {documents['steps']:,} steps, "
+                                        f"{documents['seconds']:.0f} s"),
+            ("documents: come back to the letter from their first 6 words, and stop", "reproduces whole tweets",
+             f"{known[1]:.1%} of {known[0]}"),
+            ("documents: stop by themselves", "yes", f"{known[2]:.1%}"),
+            ("blocks: stop by themselves", "never", f"{streamed[2]:.1%} (training loss {blocks['loss']:.4f})"),
+            (f"`{PROMPT}`", f"`{BY_HEART}`, then stops", f"`{completed}`, then stops" if completed == BY_HEART
+             else f"`{completed}`"),
+            ("validation loss of the teacher", "–", f"{teacher['val_loss']:.3f} nats per token"),
+            ("a student of 2 layers, 64 wide: without and with the teacher", "–",
+             f"{alone['val_loss']:.3f} and {taught['val_loss']:.3f}"),
+            ("embedding rows that both vocabularies hold", "439 of 8,045 (5.46 %)",
+             f"{len(pairs):,} of {tokenizer.vocab_size:,} ({len(pairs) / tokenizer.vocab_size:.2%}), from Tales"),
+            ("validation loss without and with these rows", "–",
+             f"{teacher['val_loss']:.3f} and {rows_from['val_loss']:.3f}"),
+        ],
+        [
+            "python -m training TWEETS.csv --column text --preset tweets --out RUN",
+            "python -m training.recital RUN TWEETS.csv --column text",
+            f'python -m model RUN --prompt "{PROMPT}" --tokens 60 --top-k 1',
+        ],
+        f"The copied rows: {listed}.",
+    )  # fmt: skip
+
+
+def lyrics(scratch: Path) -> Report:
+    """Case 2: the shape at full size, cut short; what it writes, measured beside the text itself."""
+    done = train(scratch / "lyrics", LYRICS, "--preset", "lyrics", "--steps", 120, "--eval-every", 40)
+    written = run("model", scratch / "lyrics", "--prompt", "", "--tokens", 1000)
+    text = LYRICS.read_text(encoding="utf-8")
+    index = Index(text)
+    found, real = evaluate(written, index), evaluate(text[-1000:])
+    recipe = PRESETS["lyrics"].recipe
+
+    def share(value: float | None) -> str:
+        return "–" if value is None else f"{value:.2f}"
+
+    rows: list[Row] = [
+        ("parameters at a vocabulary of 104", "4,672,688", f"{recipe.model_config(104).parameters():,}"),
+        ("validation loss on the lyrics written for this project", "–",
+         f"{done['val_loss']:.3f} nats per character after {done['steps']} steps, {done['seconds']:.0f} s"),
+        *((f"distinct-{n} (the text itself)", "–", f"{share(found.distinct[n])} ({share(real.distinct[n])})")
+          for n in (1, 2, 3)),
+        ("repeated runs of four words (the text itself)", "–", f"{share(found.repetition)} ({share(real.repetition)})"),
+        ("rhyme density (the text itself)", "–", f"{share(found.rhyme_density)} ({share(real.rhyme_density)})"),
+        ("copied runs of eight words", "–", share(found.copied.share) if found.copied else "–"),
+    ]  # fmt: skip
+    quoted = "\n".join("> " + line for line in written.strip()[:400].split("\n"))
+    return Report(rows, ["python -m training assets/corpora/lyrics.txt --preset lyrics --out RUN",
+                         "python -m model weights.pt --characters characters.json --prompt \"Yeah, I'm in the\" "
+                         "--tokens 5000"],
+                  f"{CUT_SHORT.format(recipe.train.steps)}\n\n{quoted}")  # fmt: skip
+
+
+def song(scratch: Path) -> Report:
+    """Case 3: the smallest GPT that works."""
+    done = train(scratch / "song", SONG, "--preset", "song")
+    text = SONG.read_text(encoding="utf-8")
+    first = text.split("\n")[0]
+    checkpoint = open_checkpoint(scratch / "song")
+    assert checkpoint.tokenizer is not None
+    tokens = len(checkpoint.tokenizer.encode(text))
+    written = run("model", scratch / "song", "--prompt", first, "--tokens", tokens, "--greedy")
+    right = sum(a == b for a, b in zip(written.split("\n"), text.split("\n"), strict=False) if b)
+    rows: list[Row] = [
+        ("words, tokens", "47, 85", f"{checkpoint.tokenizer.vocab_size}, {tokens}"),
+        ("parameters", "28,527", f"{done['parameters']:,}"),
+        ("seconds, whole process", "seconds", f"{done['seconds']:.1f}"),
+        ("training loss after 1,500 steps", "–", f"{done['loss']:.3f}"),
+        ("lines recited from the first one", "12 of 12", f"{right} of {len(text.split(chr(10))) - 1}"),
+    ]
+    return Report(rows, ["python -m training assets/corpora/one_song.txt --preset song --out RUN"])
+
+
+def shakespeare(path: Path, scratch: Path) -> Report:
+    """Case 4: a BPE that compresses, at the case's shape."""
+    corpus = read_corpus(path)
+    recipe = PRESETS["shakespeare"].recipe
+    done = train(scratch / "shakespeare", path, "--preset", "shakespeare", "--steps", 400, "--eval-every", 100)
+    tokenizer = open_checkpoint(scratch / "shakespeare").tokenizer
+    assert tokenizer is not None
+    ratio = len(corpus.text) / len(tokenizer.encode(corpus.text))
+    written = run("model", scratch / "shakespeare", "--prompt", "ROMEO:\n", "--tokens", 120)
+    quoted = "\n".join("> " + line for line in written.strip().split("\n"))
+    rows: list[Row] = [
+        ("characters per token at a vocabulary of 512", "1 (its merges were not applied)", f"{ratio:.2f}"),
+        ("parameters", "about 4.9 M", f"{done['parameters']:,}"),
+        ("validation loss", "–", f"{done['val_loss']:.3f} nats per token, {done['bits']:.3f} bits per byte after "
+                                 f"{done['steps']} steps, {done['seconds']:.0f} s"),
+    ]  # fmt: skip
+    return Report(rows, ["python -m training tinyshakespeare.txt --preset shakespeare --out RUN",
+                         "python -m model RUN --prompt ROMEO:"],
+                  f"{CUT_SHORT.format(recipe.train.steps)}\n\n{quoted}")  # fmt: skip
+
+
+TITLES = {
+    1: "Tweets, by heart",
+    2: "Lyrics, character by character",
+    3: "One song, word by word",
+    4: "Shakespeare with an own BPE",
+}
+INTRODUCTION = """# The reference cases
+
+Five small projects, by which people taught themselves how a GPT works, are the measure of this one; four of them train.
+"Theirs" is what those projects report or do, "ours" what `benchmarks/cases.py` measured here, with the presets that the
+page and the command line offer. The fifth, the explorer, is the page itself.
+"""
+
+
+def section(number: int, report: Report) -> str:
+    """A case as Markdown."""
+    table = "\n".join(f"| {what} | {theirs} | {ours} |" for what, theirs, ours in report.rows)
+    commands = "\n".join(report.commands)
+    words = f"\n{report.words}\n" if report.words else ""
+    machine = f"{platform.system()}, Python {platform.python_version()}, 2 cores" if number else ""
+    return (
+        f"## {number}. {TITLES[number]}\n\n| | theirs | ours |\n|---|---|---|\n{table}\n\n"
+        f"```\n{commands}\n```\n{words}\nMeasured on {machine}.\n"
+    )
+
+
+def kept(page: str, number: int) -> str | None:
+    """What the page says of a case already."""
+    found = re.search(rf"^## {number}\. .*?(?=^## |\Z)", page, re.M | re.S)
+    return found.group().rstrip() + "\n" if found else None
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--tweets", type=Path, help="the 16-column CSV of tweets")
+    p.add_argument("--shakespeare", type=Path, help="tiny Shakespeare")
+    p.add_argument("--only", default="1,2,3,4", help="which cases to run (default: all)")
+    options = p.parse_args()
+    for path in (options.tweets, options.shakespeare):
+        if path is not None and not path.exists():
+            p.error(f"there is no file {path}")
+    page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    wanted = {int(number) for number in options.only.split(",")}
+    cases: dict[int, Callable[[Path], Report] | None] = {
+        1: (lambda scratch: tweets(options.tweets.resolve(), scratch)) if options.tweets else None,
+        2: lyrics,
+        3: song,
+        4: (lambda scratch: shakespeare(options.shakespeare.resolve(), scratch)) if options.shakespeare else None,
+    }
+    parts = [INTRODUCTION]
+    for number, case in cases.items():
+        with tempfile.TemporaryDirectory() as scratch:
+            if case is None or number not in wanted:
+                parts.append(kept(page, number) or f"## {number}. {TITLES[number]}\n\nNot run yet.\n")
+                print(f"case {number}: left as it was", flush=True)
+                continue
+            report = case(Path(scratch))
+            parts.append(section(number, report))
+            print(parts[-1], flush=True)
+    PAGE.write_text("\n".join(parts), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""`python -m model` on other projects' files: what stands on the console, and sentences in place of tracebacks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.__main__ import main
+from tests.model.formats.stand_ins import CHARACTERS, NanoGPT, randomise, save, small_lyrics
+
+ROOT = Path(__file__).resolve().parents[2]
+COUNT = 5_000
+
+
+@pytest.fixture
+def lyrics(tmp_path: Path) -> tuple[str, str]:
+    """The paths of a weights.pt of 12 wide and of its table of characters."""
+    table = tmp_path / "table.json"
+    table.write_text(json.dumps(CHARACTERS), encoding="utf-8")
+    return str(save(small_lyrics(), tmp_path / "weights.pt")), str(table)
+
+
+@pytest.mark.parametrize("prompt", ["", "Yeah, I'm in the"])
+def test_five_thousand_characters_from_weights(lyrics: tuple[str, str], prompt: str) -> None:
+    """In a process of its own, from an empty context and from the case's words: the text outgrows the context."""
+    weights, table = lyrics
+    command = [sys.executable, "-m", "model", weights, "--characters", table]
+    command += ["--prompt", prompt, "--tokens", str(COUNT)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(prompt)
+    assert len(done.stdout) == len(prompt) + COUNT + 1  # and the line's end
+    written = done.stdout[len(prompt) : -1]
+    assert set(written) <= set(CHARACTERS)
+    assert len(set(written)) > 20
+
+
+def test_the_same_seed_writes_the_same(lyrics: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    said = []
+    for seed in ("1", "1", "2"):
+        assert main([lyrics[0], "--characters", lyrics[1], "--prompt", "Yeah", "--tokens", "40", "--seed", seed]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] != said[2]
+
+
+def test_what_is_missing_is_said(lyrics: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused(*arguments: str) -> str:
+        assert main([*arguments, "--prompt", "a"]) == 2
+        return capsys.readouterr().err
+
+    weights, table = lyrics
+    assert "without a vocabulary" in refused(weights)
+    assert "--characters" in refused(weights)
+    assert "cannot be read" in refused(weights, "--characters", str(tmp_path / "no.json"))
+    model = NanoGPT(vocab=104, context=9, width=12, blocks=1, heads=3, bias=True)
+    torch.save(randomise(model).state_dict(), tmp_path / "bare.pt")
+    assert "give their number" in refused(str(tmp_path / "bare.pt"), "--characters", table)
+    told = [str(tmp_path / "bare.pt"), "--characters", table, "--heads", "3"]
+    assert main([*told, "--prompt", "a", "--tokens", "3"]) == 0
