@@ -14,7 +14,7 @@ import threading
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from gradio.utils import get_upload_folder
@@ -26,7 +26,7 @@ from explorer.shelf import millions, shape
 from model import Checkpoint, GPTConfig, Tokenizer, open_checkpoint, save_checkpoint
 from model.checkpoint import INDEX
 from model.formats.files import WEIGHTS, check_vocabulary, is_pt, read_vocabulary
-from training.config import Recipe
+from training.config import Recipe, TokenizerKind
 from training.runs import RunFolder, new_run_id
 
 _ENTRIES = 2_000  # files in a .zip
@@ -145,7 +145,7 @@ def keep(
 
 
 def _kind(tokenizer: Tokenizer) -> Any:
-    return tokenizer.kind if tokenizer.kind in ("char", "word", "bpe", "gpt2") else "word"
+    return tokenizer.kind if tokenizer.kind in get_args(TokenizerKind) else "word"
 
 
 def fits(config: GPTConfig, limits: Limits) -> None:

@@ -81,7 +81,7 @@ def build(
         [tab.select, *(box.change for box in shown)], look.examples, [visitor, preset, *boxes], [rows],
         trigger_mode="always_last", **ours,
     )  # fmt: skip
-    tab.select(look.models, [visitor], [settings["teacher"], settings["embeddings_from"]], **ours)
+    tab.select(look.teachers, [visitor], [settings["teacher"], settings["embeddings_from"]], **ours)
     gr.on(
         [settings["tokenizer"].change, settings["cut"].change],
         lambda kind, cut: [gr.update(visible=kind == "bpe"), gr.update(visible=cut == "documents")],
@@ -213,7 +213,7 @@ class Look:
 
         return rows()
 
-    def models(self, token: str) -> list[Any]:
+    def teachers(self, token: str) -> list[Any]:
         """The models that another one can learn from, for both lists."""
         try:
             owner = self._server.visitors.get(token).owner

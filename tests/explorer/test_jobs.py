@@ -218,7 +218,12 @@ def test_paused_runs_count_as_a_visitors(serve: Callable[..., Server]) -> None:
         jobs.submit(make())
 
 
-def test_closing_wakes_what_waits_to_go_on_only_to_end_it(jobs: Jobs, submit: Submit) -> None:
+def test_closing_wakes_what_waits_to_go_on_only_to_end_it(
+    jobs: Jobs, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where one that is told to stop has ended, and made room, before the next one is told."""
+    stop = Trainer.stop
+    monkeypatch.setattr(Trainer, "stop", lambda trainer: (stop(trainer), trainer.join(PATIENCE)))
     first, second, third = (submit(steps=LONG) for _ in range(3))
     cursor = stand_still(jobs, first)
     until(second, Started)
@@ -449,7 +454,7 @@ def test_a_run_that_is_over_holds_no_weights_and_no_text(jobs: Jobs, server: Ser
     run_id, refs = held_by(jobs, **changes)
     if ends == "stopped":
         until(jobs.find(run_id), Evaluated)
-        assert refs[0]().snapshot is not None  # type: ignore[misc]
+        assert refs[0]().snapshot is not None
     if ends.startswith("stopped"):
         jobs.control(run_id, "stop", "x")
     assert gone(refs)

@@ -425,7 +425,7 @@ def test_a_teacher_is_chosen_by_its_place_on_the_shelf(standing: Server) -> None
     for ref in ("/etc/passwd", "../weights", "shipped:..", "run:../x", "nobody"):
         refused = press(standing, teacher=ref)
         assert refused["ok"] is False, ref
-    assert next(choice[1] for choice in train.Look(standing).models(token(1))[0]["choices"]) == ""
+    assert next(choice[1] for choice in train.Look(standing).teachers(token(1))[0]["choices"]) == ""
 
 
 def test_neurons_are_named_as_people_write_them() -> None:

@@ -19,7 +19,7 @@ from model import save_checkpoint
 from tests.training.tiny import CHAR, tiny_model, tiny_recipe
 from training import locks
 from training.events import Event, Finished, Sampled, Started, Stepped
-from training.runs import Known, RunError, RunFolder, list_runs, new_run_id
+from training.runs import Known, RunError, RunFolder, RunInfo, list_runs, new_run_id
 
 NAMES = {
     "plain": "Tiny Shakespeare!",
@@ -241,7 +241,12 @@ def test_configs_read_before_are_not_read_again(tmp_path: Path, monkeypatch: pyt
     assert {info.id for info in first} == {"one", "two", "gone"}
     read: list[str] = []
     info = RunFolder.info
-    monkeypatch.setattr(RunFolder, "info", lambda folder: read.append(folder.id) or info(folder))
+
+    def spy(folder: RunFolder) -> RunInfo:
+        read.append(folder.id)
+        return info(folder)
+
+    monkeypatch.setattr(RunFolder, "info", spy)
     assert list_runs(tmp_path, known) == first
     assert read == []
     RunFolder(tmp_path / "gone").delete()
@@ -343,7 +348,7 @@ def test_the_system_lets_go_of_a_killed_program(tmp_path: Path) -> None:
         "import sys, time; from pathlib import Path; from training.runs import RunFolder\n"
         "folder = RunFolder(Path(sys.argv[1])); folder.hold(); print('held', flush=True); time.sleep(600)"
     )
-    command, root = [sys.executable, "-c", script, folder.path], Path(__file__).parents[2]
+    command, root = [sys.executable, "-c", script, str(folder.path)], Path(__file__).parents[2]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout.readline() == "held\n"
