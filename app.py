@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,7 @@ limits = Limits.for_host(options.host)
 demo = build_app(options.runs, limits)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: trainings keep their weights
     try:
         demo.launch(server_name=options.host, server_port=options.port, **launch_options(limits))
     except (OSError, OverflowError) as error:
@@ -132,3 +134,5 @@ if __name__ == "__main__":
             f"app.py: the address {options.host}:{options.port} cannot be used ({error}). "
             f"Use another port, such as --port {7861 if options.port == 7860 else 7860}, or stop the other program."
         ) from None
+    finally:
+        demo.server_state.jobs.close()

@@ -119,7 +119,7 @@
     const node = h('div', { class: 'g-run-steer' }, all);
     function show(run) {
       const mine = run.mine === true, now = run.state;
-      pause.hidden = !mine || now !== 'running';
+      pause.hidden = !mine || !(now === 'running' || (now === 'queued' && run.step > 0)); // one that waits to go on
       resume.hidden = !mine || now !== 'paused';
       stop.hidden = !mine || !['running', 'paused', 'queued'].includes(now);
       say(run);
