@@ -135,4 +135,4 @@ if __name__ == "__main__":
             f"Use another port, such as --port {7861 if options.port == 7860 else 7860}, or stop the other program."
         ) from None
     finally:
-        demo.server_state.jobs.close()
+        demo.server_state.jobs.close()  # type: ignore[attr-defined]

@@ -73,7 +73,7 @@ class ThreadCount:
         self._fixed = fixed
         self._cores = available or cores()
         self._meter = meter or busy_elsewhere()
-        self.current = fixed or self._cores
+        self.current = fixed or max(1, self._cores // 2)  # until the first reading: too few is slow, too many a crawl
         self._wanted = self.current
         self._first = True
 

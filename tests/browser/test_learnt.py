@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from model import GPT, GPTConfig, Tokenizer, save_checkpoint
 from tests.browser.conftest import Server, Visit
@@ -39,7 +39,7 @@ def planted(runs: Path) -> RunFolder:
     if (folder.path / "config.json").exists():
         return folder
     tokenizer = Tokenizer.char(TEXT)
-    shape = {"layers": 1, "heads": 2, "width": 16, "context": 32}
+    shape: dict[str, Any] = {"layers": 1, "heads": 2, "width": 16, "context": 32}
     recipe = Recipe(tokenizer="char", model=shape, train=TrainConfig(steps=STEPS, eval_every=20))
     folder = RunFolder.create(
         folder.path, "copied", recipe, {"name": MARKUP_NAME, "source": "file", "characters": len(TEXT), "notes": []}
@@ -212,7 +212,12 @@ def test_a_thousand_characters_beside_real_text(copied: Page) -> None:
 def test_measuring_can_be_stopped(copied: Page) -> None:
     card, go = here(copied, "measure"), here(copied, "measure-go")
     card.scroll_into_view_if_needed()
-    copied.route("**/component_server/**", lambda route: (copied.wait_for_timeout(50), route.continue_()))
+
+    def slowly(route: Route) -> None:
+        copied.wait_for_timeout(50)
+        route.continue_()
+
+    copied.route("**/component_server/**", slowly)
     go.click()
     expect(card).to_have_attribute("data-state", "writing")
     expect(go).to_have_text("Stop")

@@ -368,8 +368,8 @@ def test_the_threads_follow_the_free_cores(make: Make, monkeypatch: pytest.Monke
     monkeypatch.setattr(torch, "set_num_threads", used.append)
     events = finish(make(threads=0))
     changes = [event for event in events if isinstance(event, Threads)]
-    assert used == [4, 1, 4]
+    assert used == [2, 1, 4]
     assert [event.threads for event in changes] == [1, 4]
     fixed = finish(make(threads=3))
-    assert used == [4, 1, 4, 3]
+    assert used == [2, 1, 4, 3]
     assert not [event for event in fixed if isinstance(event, Threads)]
