@@ -46,7 +46,9 @@ def train(corpus: Path, out: Path, *more: str) -> int:
 
 # -- flags ------------------------------------------------------------------------------------------------------------
 
-FIELDS: list[tuple[type, dataclasses.Field[Any]]] = [(cls, field) for cls in (GPTConfig, TrainConfig) for field in dataclasses.fields(cls)]
+FIELDS: list[tuple[type, dataclasses.Field[Any]]] = [
+    (cls, field) for cls in (GPTConfig, TrainConfig) for field in dataclasses.fields(cls)
+]
 FLAGGED = [(cls, field) for cls, field in FIELDS if field.name != "vocab_size"]
 FLAGGED += [(Recipe, field) for field in dataclasses.fields(Recipe) if field.name in cli._settings(Recipe)]
 
