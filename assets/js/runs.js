@@ -143,19 +143,24 @@
       .find(b => !b.closest('.visually-hidden') && b.textContent.toLowerCase().includes(wanted));
   }
 
-  function openTab(name) {
+  /** Opens a tab. While the page is still being put together a click may come to nothing, so it is looked after. */
+  function openTab(name, tries = 60) {
     const found = tabButton(name);
     if (found) {
       found.click();
       found.scrollIntoView({inline: 'center', block: 'nearest'});
       window.scrollTo({top: 0});
-      return true;
+    } else {
+      const more = document.querySelector('.overflow-menu > button');
+      if (more) {
+        more.click();
+        requestAnimationFrame(() => { const late = tabButton(name); if (late) late.click(); });
+      }
     }
-    const more = document.querySelector('.overflow-menu > button');
-    if (!more) return false;
-    more.click();
-    requestAnimationFrame(() => { const late = tabButton(name); if (late) late.click(); });
-    return true;
+    setTimeout(() => {
+      const now = tabButton(name);
+      if (tries > 0 && !(now && now.getAttribute('aria-selected') === 'true')) openTab(name, tries - 1);
+    }, 150);
   }
 
   // ---- numbers as people read them ----

@@ -55,7 +55,7 @@ def first_and_last_loss(page: Page) -> tuple[int, float, float]:
     first = float(re.findall(r"train loss ([\d.]+)", tip.inner_text())[0])
     page.keyboard.press("End")
     expect(tip).not_to_contain_text("Step 1: ")
-    found = re.search(r"Step ([\d,]+): train loss [\d.]+ \(([\d.]+) smoothed\)", tip.inner_text())
+    found = re.search(r"Step ([\d,]+): train loss [\d.]+, [\d.]+ bits per byte \(([\d.]+) smoothed\)", tip.inner_text())
     assert found, tip.inner_text()
     return int(found[1].replace(",", "")), first, float(found[2])
 
