@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from training.cleaning import TWEETS
 from training.config import Recipe, TrainConfig
@@ -89,8 +89,8 @@ _ALL = (
             vocab_size=8045,
             cut="documents",
             start_mark=False,
-            cleaning=TWEETS,
-            max_documents=400,
+            cleaning=replace(TWEETS, min_words=7),  # six to begin with, and something to go on with
+            max_documents=300,
             model={"layers": 4, "heads": 4, "width": 128, "context": 64, "positions": "rotary", **_PLAIN},
             train=TrainConfig(
                 steps=1000, batch_size=32, optimizer="muon", learning_rate=3e-3, muon_learning_rate=0.02,

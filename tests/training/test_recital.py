@@ -1,0 +1,73 @@
+"""Texts by heart: what counts as come back, and as come to an end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model import GPT, GPTConfig, Tokenizer
+from tests.training.tiny import finish, tiny_corpus, tiny_recipe
+from training import recital
+from training.corpus import about
+from training.recital import recite
+from training.runs import RunFolder
+from training.setup import set_up
+from training.trainer import Trainer
+
+POEMS = (
+    "the cat sat on the mat and purred",
+    "a dog ran over the hill to see the sea",
+    "my hen laid one egg and then two more eggs",
+    "too short to ask",
+)
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that knows its poems by heart."""
+    corpus = tiny_corpus("\n".join(POEMS), POEMS)
+    recipe = tiny_recipe(
+        cut="documents", start_mark=False, tokenizer="words", context=16, width=32, steps=200, batch_size=8,
+        val_fraction=0.0, eval_every=100,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("by heart") / "run"
+    prepared = set_up(corpus, recipe)
+    trainer = Trainer(RunFolder.create(folder, "run", prepared.recipe, about(corpus)), prepared)
+    assert prepared.recipe.train.sample_prompt == "the cat"  # nothing else would begin a sample
+    finish(trainer)
+    return folder
+
+
+def test_a_model_recites_what_it_learnt(learnt: Path) -> None:
+    checkpoint = recital.open_checkpoint(learnt)
+    assert checkpoint.tokenizer is not None
+    found = recite(checkpoint.model, checkpoint.tokenizer, POEMS)
+    assert (found.asked, found.exact, found.stopped) == (3, 1.0, 1.0)
+    changed = [*POEMS[:2], "my hen laid one egg and then more eggs"]
+    other = recite(checkpoint.model, checkpoint.tokenizer, changed)
+    assert (other.asked, other.exact) == (3, pytest.approx(2 / 3))
+    with pytest.raises(ValueError, match="no document has more than 20 words"):
+        recite(checkpoint.model, checkpoint.tokenizer, POEMS, words=20)
+
+
+def test_one_that_never_ends_has_not_stopped() -> None:
+    torch.manual_seed(0)
+    tokenizer = Tokenizer.word("a b c d e f g", end_of_text=True)
+    model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, layers=1, heads=1, width=8, context=32, tied_head=False))
+    with torch.no_grad():
+        model.head.weight.zero_()  # every token alike: the first of them is taken, again and again
+    found = recite(model.eval(), tokenizer, ["a b c d e f g"])
+    assert tokenizer.end_of_text != 0
+    assert (found.asked, found.exact, found.stopped) == (1, 0.0, 0.0)
+
+
+def test_at_the_console(learnt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = tmp_path / "poems.txt"
+    text.write_text("\n".join(POEMS), encoding="utf-8")
+    assert recital.main([str(learnt), str(text)]) == 0
+    assert capsys.readouterr().out == "3 documents: exact 1.000, stopped 1.000\n"
+    for wrong in ([str(tmp_path), str(text)], [str(learnt), "nowhere.txt"], [str(learnt), str(text), "--words", "0"]):
+        assert recital.main(wrong) == 2
+        assert capsys.readouterr().err.startswith("python -m training.recital: ")
