@@ -405,13 +405,15 @@ def test_a_recipe_brings_its_text_and_its_cleaning(standing: Server) -> None:
     said = look.take(token(1), "song")
     assert said["name"] == "One song"
     assert visitor(standing).text().name == "One song"
-    visitor(standing).take_corpus(from_text("Hello, big wide World &amp; you!\nSee all of them at https://a.b\n" * 30))
+    visitor(standing).take_corpus(
+        from_text("Hello, you big and wide and old World &amp; me!\nSee all of them at once here: https://a.b\n" * 30)
+    )
     run = standing.jobs.find(press(standing, "tweets", vocab_size=270)["run"])
     assert run.trainer is not None
     prepared = run.trainer.prepared
     assert run.info.recipe.cleaning == PRESETS["tweets"].recipe.cleaning
     read = prepared.tokenizer.decode(prepared.data.train.tolist())
-    assert read.startswith("hello big wide world you<|endoftext|>see all of them at<|endoftext|>")
+    assert read.startswith("hello you big and wide and old world me<|endoftext|>see all of them at once here<|")
     assert not visitor(standing).cleaning.active  # the visitor's own text stays as it is
     visitor(standing).cleaning = Cleaning(punctuation=True)
     own = standing.jobs.find(press(standing, "tweets", vocab_size=270)["run"]).info.recipe.cleaning
