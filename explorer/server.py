@@ -12,7 +12,7 @@ from typing import Any
 from explorer.jobs import OPENED, Jobs, Run
 from explorer.limits import Limits
 from explorer.session import Visitors
-from explorer.shelf import Shelf, View, step_of
+from explorer.shelf import Shelf, View, measured, step_of
 from explorer.shipped import ShippedRuns
 from model import CheckpointError
 from training.threads import cores
@@ -76,10 +76,10 @@ class Server:
         """What a visitor can look at: the shipped models, then the runs that have weights, newest first."""
         found = self.shelf.shipped()
         for info in self.jobs.openable(owner):
-            characters = info.corpus.get("characters")
+            checkpoint = self.jobs.find(info.id).checkpoint()
             made = f"{info.created[:10]} {info.created[11:16]} UTC"
-            size = f"{characters:,} characters, " if isinstance(characters, int) else ""
-            about = f"{info.corpus.get('name', 'a text')}, {size}{made}"
+            facts = (measured(checkpoint) if checkpoint is not None else "", info.corpus.get("name", "a text"), made)
+            about = " · ".join(fact for fact in facts if fact)
             source = "file" if info.corpus.get("source") == OPENED else "run"
             found.append({"ref": f"run:{info.id}", "name": info.name, "source": source, "detail": about})
         return found

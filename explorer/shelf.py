@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -193,6 +194,28 @@ def step_of(folder: Path) -> int | None:
         return int(dict(read_index(folder).get("meta") or {}).get("step", 0))
     except (ValueError, TypeError):
         return None
+
+
+def measured(folder: Path) -> str:
+    """What tells a model from others in a list: shape, step and loss; "" where the checkpoint cannot be read."""
+    try:
+        return _measured(folder, (folder / INDEX).stat().st_mtime_ns)
+    except OSError:
+        return ""
+
+
+@functools.lru_cache(maxsize=1000)
+def _measured(folder: Path, stamp: int) -> str:
+    try:
+        index = read_index(folder)
+        config, meta = GPTConfig.from_dict(dict(index["config"])), dict(index.get("meta") or {})
+        parts = [f"{config.layers} × {config.heads} heads"]
+        if meta.get("step"):
+            parts.append(f"step {int(meta['step']):,}")
+        kind, loss = ("val", meta.get("val_loss")) if meta.get("val_loss") is not None else ("train", meta.get("loss"))
+        return ", ".join([*parts, *([f"{kind} {float(loss):.2f}"] if loss is not None else [])])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def validity(snapshot: Snapshot) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import Any
 
@@ -66,7 +67,7 @@ def describe(server: Server, run: Run, owner: str) -> dict[str, Any]:
         "mine": server.jobs.owns(run, owner) and not run.elsewhere,
         "state": run.state,
         "queue_position": server.jobs.queue_position(run),
-        "message": message(run),
+        "message": message(run) or in_front(server, run, owner),
         "snapshot_step": opened_step(run),
         "ref": f"run:{run.info.id}",
         "link": f"?run={run.info.id}",
@@ -115,6 +116,16 @@ def message(run: Run) -> str | None:
     if run.state == "running" and last is None:
         return "Preparing the text and the model."
     return None
+
+
+def in_front(server: Server, run: Run, owner: str) -> str | None:
+    """What a run waits for, as far as a visitor may know its name."""
+    running = server.jobs.active(owner)
+    if run.state != "queued" or running is None or running.state != "running":
+        return None
+    left = progress(running)["seconds_left"]
+    when = "" if left is None else f" and needs about {max(1, math.ceil(left / 60)):,} min more"
+    return f"{running.info.name} trains now{when}; pause it to let this one begin."
 
 
 def history(run: Run, since: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import shutil
 import weakref
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from explorer import shelf as shelf_module
 from explorer import text
 from explorer.limits import Limits
 from explorer.server import Server
-from explorer.shelf import View, millions, shape
+from explorer.shelf import View, measured, millions, shape
 from model import GPT, CheckpointError, GPTConfig, open_checkpoint, save_checkpoint, trace
 from tests.explorer.tiny import (
     CHAR,
@@ -337,3 +338,18 @@ def test_a_run_begins_with_the_first_words_of_its_text(server: Server) -> None:
     later = Server(server.jobs.root, server.jobs.root, Limits())
     assert ask(later, model=ref, opening=True)["ids"] == live["ids"]
     assert server.view("shipped:alpha").opening == text.PROMPT
+
+
+def test_a_model_in_a_list_says_what_tells_it_from_others(weights: Path, tmp_path: Path) -> None:
+    """Shape, step and loss of its checkpoint; anew once that has changed."""
+    folder = tmp_path / "model"
+    shutil.copytree(weights / "alpha", folder)
+    index = json.loads((folder / "checkpoint.json").read_text("utf-8"))
+    index["meta"] = {"step": 1200, "loss": 1.5, "val_loss": 1.765}
+    (folder / "checkpoint.json").write_text(json.dumps(index), encoding="utf-8")
+    assert measured(folder) == "2 × 2 heads, step 1,200, val 1.76"
+    index["meta"] = {"step": 1300, "loss": 1.5}
+    (folder / "checkpoint.json").write_text(json.dumps(index), encoding="utf-8")
+    os.utime(folder / "checkpoint.json", ns=(1, 1))
+    assert measured(folder) == "2 × 2 heads, step 1,300, train 1.50"
+    assert measured(tmp_path / "nowhere") == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -237,7 +238,10 @@ def test_a_run_in_the_queue_says_how_long_the_line_is(server: Server, submit: Su
         reply = beat(server, run)
         seen = reply["run"]
         assert (seen["state"], seen["queue_position"], seen["step"]) == ("queued", position, 0)
-        assert seen["snapshot_step"] is seen["seconds_left"] is seen["message"] is None
+        assert seen["snapshot_step"] is seen["seconds_left"] is None
+        assert re.fullmatch(
+            r"a run trains now( and needs about \d+ min more)?; pause it to let this one begin\.", seen["message"]
+        )
         assert reply["points"] == {"step": [], "loss": []}
         assert reply["cursor"] == 0
 
