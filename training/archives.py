@@ -57,13 +57,13 @@ def _checked(
     if len(entries) > MAX_ENTRIES:
         raise CorpusError(
             f'"{name}" holds {len(entries):,} files, and the limit is {MAX_ENTRIES:,}. '
-            "Join them to fewer, or upload a part of them."
+            "Join them to fewer, or pack a part of them."
         )
     names = {entry.filename for entry in entries}
     if "[Content_Types].xml" in names or {"mimetype", "META-INF/container.xml"} <= names or "content.xml" in names:
         raise CorpusError(
             f'"{name}" is a document (Word, Excel, OpenDocument or e-book) and not an archive of texts. '
-            "Save it as plain text (.txt) or .csv and upload that."
+            "Save it as plain text (.txt) or .csv and take that."
         )
     for entry in entries:
         _refuse_slip(entry, name)
@@ -111,7 +111,7 @@ def _refuse(entry: zipfile.ZipInfo, name: str) -> None:
     """Raises CorpusError for an entry that must not or cannot be unpacked."""
     label = _label(entry)
     if entry.flag_bits & 0x1:
-        raise CorpusError(f'"{label}" in "{name}" is encrypted. Unpack it with its password and upload the texts.')
+        raise CorpusError(f'"{label}" in "{name}" is encrypted. Unpack it with its password and take the texts.')
     if entry.compress_type not in _METHODS:
         raise CorpusError(
             f'"{label}" in "{name}" is packed in an unusual way. Pack the texts anew as an ordinary ZIP (Deflate).'
@@ -154,7 +154,7 @@ def _too_much(name: str, size: int, max_bytes: int) -> CorpusError:
 def _bomb(name: str, label: str) -> CorpusError:
     return CorpusError(
         f'"{label}" in "{name}" unpacks to more than {MAX_RATIO} times its packed size, as no text does. '
-        "Nothing was taken from it. If it is a text all the same, upload it unpacked."
+        "Nothing was taken from it. If it is a text all the same, take it unpacked."
     )
 
 

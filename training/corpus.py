@@ -14,10 +14,10 @@ Files are read in pieces; a file of DEFAULT_MAX_BYTES takes less than 1.5 GB of 
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from training.archives import texts_in
 from training.encodings import Decoded, Text, tidy, tidy_notes
@@ -34,7 +34,7 @@ from training.files import (
     too_large,
 )
 from training.parquet import parquet_documents, parquet_preview
-from training.tables import Documents, Preview, csv_documents, csv_preview, jsonl_documents, jsonl_preview
+from training.tables import DELIMITERS, Documents, Preview, csv_documents, csv_preview, jsonl_documents, jsonl_preview
 
 CSV_TYPES = (".csv", ".tsv")
 JSONL_TYPES = (".jsonl", ".ndjson", ".json")
@@ -89,6 +89,7 @@ def read_corpus(
     *,
     column: str | None = None,
     field: str | None = None,
+    delimiter: str | None = None,
     keep_good_lines: bool = False,
     max_bytes: int = DEFAULT_MAX_BYTES,
     name: str | None = None,
@@ -98,17 +99,19 @@ def read_corpus(
     texts of a ZIP archive, in the order of their names.
 
     `column` and `field` may be left out: the one that looks most like text is taken, and named in the notes.
-    `keep_good_lines` leaves broken JSON lines and ragged rows out instead of refusing the file. `name` is shown in
+    `delimiter` of a CSV: "comma", "semicolon", "tab" or "bar"; None: the one that fits best. `keep_good_lines` leaves broken JSON lines and ragged rows out instead of refusing the file. `name` is shown in
     place of the file's.
     Raises CorpusError, with a sentence that says what is wrong and what to do.
     """
     source_file = open_source(path, max_bytes, name)
     label, kind = source_file.name, source_file.kind
     if column is not None and kind not in (*CSV_TYPES, *PARQUET_TYPES, *ARCHIVE_TYPES):
-        raise CorpusError(f'"{label}" is not a CSV or Parquet table and has no columns. Leave the column empty.')
+        raise CorpusError(f'"{label}" is not a CSV or Parquet table and has no columns. Leave the column out.')
     if field is not None and kind not in JSONL_TYPES:
-        raise CorpusError(f'"{label}" is not a JSON Lines file and has no fields. Leave the field empty.')
-    options = _Options(column if field is None else field, keep_good_lines, max_bytes)
+        raise CorpusError(f'"{label}" is not a JSON Lines file and has no fields. Leave the field out.')
+    if delimiter is not None and kind not in (*CSV_TYPES, *ARCHIVE_TYPES):
+        raise CorpusError(f'"{label}" is not a CSV and has no delimiter. Leave the delimiter out.')
+    options = _Options(column if field is None else field, delimiter, keep_good_lines, max_bytes)
     return _read(source_file, options, source)
 
 
@@ -116,36 +119,42 @@ def read_corpora(
     paths: Sequence[str | Path],
     *,
     column: str | None = None,
+    delimiter: str | None = None,
     keep_good_lines: bool = False,
     max_bytes: int = DEFAULT_MAX_BYTES,
     names: Sequence[str] | None = None,
     source: str = "file",
+    refused: dict[int, str] | None = None,
 ) -> Corpus:
-    """The corpus in one or more files, joined in their order; `column` (or field) is that of every table among them.
+    """The corpus in one or more files, joined in their order; `column` (or field) is that of every table among them,
+    and `delimiter` that of every CSV.
 
     Plain texts become one stream, a line break between two; where there are MANY_TEXTS of them, all short, or tables
     among them, each becomes a document. The notes say so, and the encoding of each file where they differ.
-    `max_bytes` bounds all of them together. Raises CorpusError naming the file that cannot be read.
+    `max_bytes` bounds all of them together. Raises CorpusError naming the file that cannot be read. With `refused`
+    given, such files are left out as long as one can be read, and their places in `paths` and sentences put there.
     """
     if not paths:
         raise CorpusError(f"There is no file to read. {WHAT_CAN_BE_READ}")
-    sources = [open_source(path, max_bytes, names[i] if names else None) for i, path in enumerate(paths)]
-    size = sum(each.size for each in sources)
+    sources = _each(
+        dict(enumerate(paths)), lambda i, path: open_source(path, max_bytes, names[i] if names else None), refused
+    )
+    size = sum(each.size for each in sources.values())
     if size > max_bytes:
         raise CorpusError(
             f"The {len(sources)} files are {megabytes(size)} together, and the limit is {megabytes(max_bytes)}. "
             "Take fewer or shorter ones."
         )
-    options = _Options(column, keep_good_lines, max_bytes)
-    if len(sources) == 1:
-        return _read(
-            sources[0], options if sources[0].kind not in TEXT_TYPES else options._replace(column=None), source
-        )
-    corpora = [_read(each, options, source) for each in sources]
+    options = _Options(column, delimiter, keep_good_lines, max_bytes)
+    corpora = list(_each(sources, lambda _, each: _read(each, options, source), refused).values())
+    if len(corpora) == 1:
+        return corpora[0]
     return _joined(corpora, f"{len(corpora)} files: {', '.join(corpus.name for corpus in corpora)}", source, ())
 
 
-def preview(path: str | Path, *, max_bytes: int = DEFAULT_MAX_BYTES, name: str | None = None) -> Preview | None:
+def preview(
+    path: str | Path, *, delimiter: str | None = None, max_bytes: int = DEFAULT_MAX_BYTES, name: str | None = None
+) -> Preview | None:
     """The columns (or fields) of a table, its first rows and the column that looks most like text.
 
     None for a file that has no columns. Raises CorpusError.
@@ -156,8 +165,9 @@ def preview(path: str | Path, *, max_bytes: int = DEFAULT_MAX_BYTES, name: str |
     if source.kind not in TABLE_TYPES:
         return None
     text = Text(source)
-    look = csv_preview if source.kind in CSV_TYPES else jsonl_preview
-    return look(text.lines, source.name, text.notes)
+    if source.kind in CSV_TYPES:
+        return csv_preview(text.lines, source.name, text.notes, delimiter)
+    return jsonl_preview(text.lines, source.name, text.notes)
 
 
 def from_text(text: str, name: str = "pasted text", *, max_bytes: int = DEFAULT_MAX_BYTES) -> Corpus:
@@ -258,8 +268,33 @@ def statistics(corpus: Corpus) -> CorpusStatistics:
 
 class _Options(NamedTuple):
     column: str | None
+    delimiter: str | None
     keep_good_lines: bool
     max_bytes: int
+
+
+_Given, _Made = TypeVar("_Given"), TypeVar("_Made")
+_NAMED_REFUSALS = 5
+
+
+def _each(
+    todo: Mapping[int, _Given], work: Callable[[int, _Given], _Made], refused: dict[int, str] | None
+) -> dict[int, _Made]:
+    """What `work` makes of each file, by its place. Refusals go to `refused`; the error is raised where that is None,
+    and one of all sentences where no file is left."""
+    done: dict[int, _Made] = {}
+    for place, item in todo.items():
+        try:
+            done[place] = work(place, item)
+        except CorpusError as error:
+            if refused is None or (len(todo) == 1 and not refused):
+                raise
+            refused[place] = str(error)
+    if not done:
+        said = list((refused or {}).values())
+        more = f" And {len(said) - _NAMED_REFUSALS:,} more." if len(said) > _NAMED_REFUSALS else ""
+        raise CorpusError(" ".join(said[:_NAMED_REFUSALS]) + more)
+    return done
 
 
 def _read(file: Source, options: _Options, source: str) -> Corpus:
@@ -276,7 +311,7 @@ def _read(file: Source, options: _Options, source: str) -> Corpus:
     text = Text(file)
     _refuse_empty(next(text.pieces(), ""), file.name, text)
     if file.kind in CSV_TYPES:
-        documents = csv_documents(text.lines, file.name, options.column, options.keep_good_lines)
+        documents = csv_documents(text.lines, file.name, options.column, options.keep_good_lines, options.delimiter)
     elif file.kind in JSONL_TYPES:
         documents = jsonl_documents(text.lines, file.name, options.column, options.keep_good_lines)
     else:
@@ -381,6 +416,7 @@ __all__ = [
     "ARCHIVE_TYPES",
     "CSV_TYPES",
     "DEFAULT_MAX_BYTES",
+    "DELIMITERS",
     "END_OF_TEXT",
     "JSONL_TYPES",
     "PARQUET_TYPES",

@@ -288,7 +288,7 @@ def _mixed(source: Source) -> Coding | None:
     old = next((codec for codec in _candidates(sample) if codec in _SINGLE_BYTE), "cp1252")
     note = (
         f"Mixed encodings: lines that are not UTF-8 as the others are were taken for {_NAMES[old]}: {bad:,}, the first "
-        f"is line {first:,}. If letters look wrong there, save the file as UTF-8 and upload it again."
+        f"is line {first:,}. If letters look wrong there, save the file as UTF-8 and take that."
     )
     return Coding("utf-8", f"UTF-8 mixed with {_NAMES[old]}", (note,), _falling_back(old))
 
@@ -347,7 +347,7 @@ def _candidates(sample: bytes, windows: bool = True) -> list[str]:
 def _legacy_note(encoding: str) -> str:
     return (
         f"The file does not say its encoding; it was taken for {encoding}. "
-        "If letters look wrong, save it as UTF-8 and upload it again."
+        "If letters look wrong, save it as UTF-8 and take that."
     )
 
 

@@ -21,7 +21,9 @@ MAX_MEMORY = 1_100_000_000
 MAX_LINE = 20_000_000
 _CHUNK = 1 << 20  # bytes read at once; even, so that the halves of a two-byte character stay on their sides
 
-WHAT_CAN_BE_READ = "Upload plain text: a .txt, .md, .csv, .tsv, .jsonl, .parquet or .zip file, or paste the text."
+WHAT_CAN_BE_READ = "Take plain text: a .txt, .md, .csv, .tsv, .jsonl, .parquet or .zip file."
+#: Longest name of a file that is shown whole, in characters.
+LONGEST_NAME = 80
 
 # Only unmistakable openings. Those that are printable letters count only in a file that also holds NUL bytes, because
 # a poem may begin with "RIFF".
@@ -53,7 +55,21 @@ _PRINTABLE_OPENINGS: tuple[tuple[bytes, str], ...] = (
 
 
 class CorpusError(ValueError):
-    """A corpus that cannot be used. The message is a sentence for the visitor: what is wrong and what to do."""
+    """A corpus that cannot be used. The message is a sentence for people, true on the page and at the console.
+
+    `options` are those that would help ("column", "delimiter", "keep-good-lines"): the page offers them beside the
+    file, and `console` names them as the command line writes them.
+    """
+
+    def __init__(self, sentence: str, *options: str) -> None:
+        super().__init__(sentence)
+        self.options = options
+
+    @property
+    def console(self) -> str:
+        """The sentence, followed by the options of the command line that would help."""
+        flags = " or ".join(f"--{option}" for option in self.options)
+        return f"{self} (See {flags}.)" if flags else str(self)
 
 
 def shown(text: str, limit: int = 48) -> str:
@@ -74,7 +90,7 @@ def shown(text: str, limit: int = 48) -> str:
 
 def shown_file(path: str | Path) -> str:
     """The last part of a path (either kind of slash), as it may stand in a sentence."""
-    return shown(re.split(r"[/\\]", str(path))[-1])
+    return shown(re.split(r"[/\\]", str(path))[-1], LONGEST_NAME)
 
 
 def shown_list(names: Sequence[str], limit: int = 20) -> str:
@@ -145,7 +161,7 @@ class Source:
 
 def unreadable(name: str) -> CorpusError:
     """The sentence for a file that the system does not let us read."""
-    return CorpusError(f'"{name}" could not be read. Check that it is not locked, or upload it again.')
+    return CorpusError(f'"{name}" could not be read. Check that it is not locked, and try it again.')
 
 
 def open_source(path: str | Path, max_bytes: int = DEFAULT_MAX_BYTES, name: str | None = None) -> Source:
@@ -153,7 +169,7 @@ def open_source(path: str | Path, max_bytes: int = DEFAULT_MAX_BYTES, name: str 
 
     Raises CorpusError when the file is missing, no regular file, unreadable, empty or too large.
     """
-    label = shown_file(path) if name is None else shown(name)
+    label = shown_file(path) if name is None else shown(name, LONGEST_NAME)
     path = Path(path)
     try:
         if path.is_dir():
@@ -166,7 +182,7 @@ def open_source(path: str | Path, max_bytes: int = DEFAULT_MAX_BYTES, name: str 
         if size == 0:
             raise empty(label)
     except FileNotFoundError:
-        raise CorpusError(f'There is no file "{label}". Check the name, or upload it again.') from None
+        raise CorpusError(f'There is no file "{label}" (any more). Check its name and where it lies, and give it again.') from None
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path; CorpusError passes through
         if isinstance(error, CorpusError):
             raise
@@ -245,9 +261,9 @@ def refuse_known_binary(raw: bytes, name: str) -> None:
     if kind is None and b"\x00" in raw[:4096]:
         kind = next((what for opening, what in _PRINTABLE_OPENINGS if raw.startswith(opening)), None)
     if re.match(rb"%PDF-\d", raw):
-        raise CorpusError(f'"{name}" is a PDF, not plain text. Copy its text and paste it here, or save it as .txt.')
+        raise CorpusError(f'"{name}" is a PDF, not plain text. Copy its text into a .txt file and take that.')
     if raw.startswith(b"{\\rtf"):
-        raise CorpusError(f'"{name}" is an RTF document. Save it as plain text (.txt) and upload that.')
+        raise CorpusError(f'"{name}" is an RTF document. Save it as plain text (.txt) and take that.')
     if kind is not None:
         raise CorpusError(f'"{name}" is {kind}, not plain text. {WHAT_CAN_BE_READ}')
 

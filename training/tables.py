@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 from training.encodings import tidy, tidy_notes
 from training.files import MAX_LINE, CorpusError, shown, shown_list
 
-_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+#: What parts the cells of a CSV, by the words that it can be chosen with.
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
 _NO_DELIMITER = "\x1f"  # for a file of one column: a character that no line holds, so that commas stay text
 SAMPLE_ROWS = 200
 PREVIEW_ROWS = 5
@@ -59,15 +60,20 @@ class Preview:
 # --- CSV -----------------------------------------------------------------------------------------------------------
 
 
-def csv_preview(lines: Lines, name: str, notes: tuple[str, ...] = ()) -> Preview:
-    """The columns of a CSV text and its first rows. Raises CorpusError when it has no rows or an unclosed quote."""
-    columns, rows, delimiter = _open_csv(lines, name)
+def csv_preview(lines: Lines, name: str, notes: tuple[str, ...] = (), delimiter: str | None = None) -> Preview:
+    """The columns of a CSV text and its first rows. delimiter: a word out of DELIMITERS; None: the one that fits best.
+
+    Raises CorpusError when it has no rows or an unclosed quote, or when there is no such delimiter.
+    """
+    columns, rows, cut = _open_csv(lines, name, delimiter)
     sample = [_fitted(row, len(columns)) for _, row in islice(rows, SAMPLE_ROWS)]
-    layout = _DELIMITERS.get(delimiter, "one column")
+    layout = next((word for word, character in DELIMITERS.items() if character == cut), "one column")
     return Preview(tuple(columns), shortened(sample), guessed(columns, sample), layout, notes)
 
 
-def csv_documents(lines: Lines, name: str, column: str | None, keep_good_lines: bool = False) -> Documents:
+def csv_documents(
+    lines: Lines, name: str, column: str | None, keep_good_lines: bool = False, delimiter: str | None = None
+) -> Documents:
     """The non-empty cells of `column` (None: the column that looks most like text), one document each.
 
     A row is ragged when it has more or fewer cells than the header. Few of them are said in the notes; many mean that
@@ -75,13 +81,13 @@ def csv_documents(lines: Lines, name: str, column: str | None, keep_good_lines: 
     Raises CorpusError when the column is not there or holds numbers.
     """
     notes: list[str] = []
-    preview = csv_preview(lines, name)
+    preview = csv_preview(lines, name, delimiter=delimiter)
     if not preview.rows:
-        raise CorpusError(f'"{name}" has a header line but no rows below it. Upload a CSV that holds some texts.')
+        raise CorpusError(f'"{name}" has a header line but no rows below it. Take a CSV that holds some texts.')
     column = chosen(column, preview, name, "column", notes)
-    columns, rows, delimiter = _open_csv(lines, name)
+    columns, rows, cut = _open_csv(lines, name, delimiter)
     index = find_column(column, columns, name, "column")
-    if delimiter == _NO_DELIMITER:
+    if cut == _NO_DELIMITER:
         notes.append("No comma, semicolon, tab or vertical bar parts the header line, so that each line is one text.")
     cells: list[str] = []
     ragged: list[int] = []
@@ -108,18 +114,24 @@ def _judge_ragged(ragged: list[int], count: int, width: int, name: str, keep: bo
         raise CorpusError(
             f'"{name}" is ragged: {len(ragged):,} of its {count:,} rows have more or fewer cells than the {width} of '
             f"the header ({where}). Put quotes around texts that hold the delimiter and save it again, "
-            "or choose to keep the good lines only."
+            "choose another delimiter, or keep the good lines only.",
+            "delimiter",
+            "keep-good-lines",
         )
     else:
         said = f"Rows with more or fewer cells than the header: {len(ragged):,} ({where})."
         notes.append(f"{said} Check that the quotes are right.")
 
 
-def _open_csv(lines: Lines, name: str) -> tuple[list[str], Iterator[tuple[int, list[str]]], str]:
+def _open_csv(lines: Lines, name: str, wanted: str | None) -> tuple[list[str], Iterator[tuple[int, list[str]]], str]:
     """The names of the columns, the rows below them, each with the number of its first line, and the delimiter."""
     if csv.field_size_limit() < MAX_LINE:  # a limit of the whole process, 131,072 by default: raised, never lowered
         csv.field_size_limit(MAX_LINE)
-    delimiter = _sniff(lines)
+    if wanted is not None and wanted not in DELIMITERS:
+        raise CorpusError(
+            f'"{shown(wanted)}" is no delimiter. Choose one of these: {shown_list(tuple(DELIMITERS))}.', "delimiter"
+        )
+    delimiter = _sniff(lines) if wanted is None else DELIMITERS[wanted]
     rows = _csv_rows(lines(), delimiter, name)
     header = next(rows, None)
     if header is None:
@@ -194,7 +206,7 @@ def _sniff(lines: Lines) -> str:
         size += len(line)
         if size > 1 << 20:
             break
-    for delimiter in _DELIMITERS:
+    for delimiter in DELIMITERS.values():
         widths = []
         try:
             for row in islice(csv.reader(head, delimiter=delimiter), SAMPLE_ROWS):
@@ -302,7 +314,7 @@ def _judge(
         raise CorpusError(f'The field "{shown(field)}" of "{name}" holds no text. Choose a field that does.')
     if bad and not keep:
         raise CorpusError(
-            f'"{name}" has bad lines: {"; ".join(bad)}. Repair them, or choose to keep the good lines only.'
+            f'"{name}" has bad lines: {"; ".join(bad)}. Repair them, or keep the good lines only.', "keep-good-lines"
         )
     if bad:
         notes.append(f"Left out: {'; '.join(bad)}.")
@@ -330,7 +342,7 @@ def chosen(column: str | None, preview: Preview, name: str, what: str, notes: li
         return column
     if preview.guess is None:
         raise CorpusError(
-            f'No {what} of "{name}" looks like text. Say which one to use: {shown_list(preview.columns)}.'
+            f'No {what} of "{name}" looks like text. Say which one to use: {shown_list(preview.columns)}.', "column"
         )
     if len(preview.columns) > 1:
         notes.append(f'The text was taken from {what} "{shown(preview.guess)}".')
@@ -351,7 +363,7 @@ def kept(cells: list[str], what: str, column: str, columns: Sequence[str], name:
     """The cells that hold something. Raises CorpusError when they are empty or numbers."""
     where = f'{what} "{shown(column)}"'
     others = [other for other in columns if other != column]
-    instead = f"Choose another: {shown_list(others)}." if others else "Upload a file with texts in it."
+    instead = f"Choose another: {shown_list(others)}." if others else "Take a file with texts in it."
     texts = tuple(cell for cell in cells if cell and not cell.isspace())
     if not texts:
         raise CorpusError(f'The {where} of "{name}" is empty. {instead}')

@@ -103,7 +103,7 @@ def test_a_column_of_numbers_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "n.csv", "text,likes\n" + "".join(f"a tweet {i},{i}.5\n" for i in range(50)))
     assert refusal(path, column="likes").endswith('holds numbers, not text. Choose another: "text".')
     path = write(tmp_path, "o.csv", "likes\n1\n2\n")
-    assert refusal(path, column="likes").endswith("Upload a file with texts in it.")
+    assert refusal(path, column="likes").endswith("Take a file with texts in it.")
     path = write(tmp_path, "m.csv", "a,b\n1,2\n3,4\n")
     assert 'No column of "m.csv" looks like text' in refusal(path)
 
