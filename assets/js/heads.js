@@ -14,7 +14,7 @@
     const pack = (c) => (255 << 24 | Math.round(c[2]) << 16 | Math.round(c[1]) << 8 | Math.round(c[0])) >>> 0;
     const ramp = Uint32Array.from({ length: 256 }, (_, b) => pack(from.map((f, i) => f + (to[i] - f) * b / 255)));
     const named = (name) => glass.variable(element, name) || '#888';
-    return { ramp, mask: pack(glass.rgb(named('--g-mask'))), css: { mask: named('--g-mask'), line: named('--g-line'), ink: named('--g-ink'),
+    return { ramp, mask: pack(glass.rgb(named('--g-mask'))), css: { mask: named('--g-mask'), hatch: named('--g-hatch'), line: named('--g-line'), ink: named('--g-ink'),
       soft: named('--g-soft'), accent: named('--g-accent'), warm: named('--g-warm'), card: named('--g-card') } };
   }
 
@@ -108,6 +108,33 @@
     return image;
   }
 
+  /** A tile of thin diagonals, in the pixels of the screen, for what lies ahead: its tone alone could be a weight. */
+  function diagonals(g, colour, ratio) {
+    const tile = document.createElement('canvas'), size = Math.round(6 * ratio), t = tile.getContext('2d');
+    tile.width = tile.height = size;
+    t.strokeStyle = colour;
+    t.lineWidth = ratio;
+    t.beginPath();
+    for (const d of [-size, 0, size]) {
+      t.moveTo(d - 2, size + 2);
+      t.lineTo(d + size + 2, -2);
+    }
+    t.stroke();
+    const pattern = g.createPattern(tile, 'repeat');
+    pattern.setTransform(new DOMMatrix().scale(1 / ratio));
+    return pattern;
+  }
+
+  /** Hatches the half of a square that is masked; `cell` is the side of one cell there. */
+  function ahead(g, pattern, x, y, size, cell) {
+    g.fillStyle = pattern;
+    g.beginPath();
+    g.moveTo(x + cell, y);
+    g.lineTo(x + size, y);
+    g.lineTo(x + size, y + size - cell);
+    g.fill();
+  }
+
   glass.maps = { palette, sheet, slider, grew, room };
 
   // ---- the grid ---------------------------------------------------------------------------------------------------
@@ -168,11 +195,13 @@
       g.textAlign = 'center';
       for (let k = 0; k < view.heads; k++) g.fillText(String(k + 1), place.x(k) + place.size / 2, 7);
       g.imageSmoothingEnabled = false;
+      const pattern = diagonals(g, colours.css.hatch, ratio);
       for (let l = 0; l < view.layers; l++) {
         for (let k = 0; k < view.heads; k++) {
           const x = place.x(k), y = place.y(l);
           if (small) g.putImageData(pooled(view, l * view.heads + k, side, colours.ramp, colours.mask), Math.round(x * ratio), Math.round(y * ratio));
           else g.drawImage(from.canvas, k * from.side, l * from.side, seen, seen, x, y, scale * seen, scale * seen);
+          ahead(g, pattern, x, y, place.size, scale);
           g.strokeStyle = colours.css.line;
           g.lineWidth = 1;
           g.strokeRect(x - 0.5, y - 0.5, place.size + 1, place.size + 1);
@@ -242,6 +271,11 @@
       const l = Math.floor((event.clientY - at.top - TOP) / (place.size + place.gap));
       return l >= 0 && k >= 0 && l < view.layers && k < view.heads ? [l, k] : null;
     }
+    /** On a phone the large head lies below the grid: a tap brings it into sight. */
+    function bringLarge() {
+      const large = [...document.querySelectorAll('.g-zoom')].find((card) => card.checkVisibility());
+      if (large && matchMedia('(max-width: 760px)').matches) large.scrollIntoView({ block: 'start', behavior: glass.calm() ? 'auto' : 'smooth' });
+    }
     const setHover = (head) => {
       if (String(head) === String(hover)) return;
       hover = head;
@@ -253,7 +287,9 @@
     canvas.addEventListener('pointerleave', () => setHover(null));
     canvas.addEventListener('click', (event) => {
       const head = headAt(event);
-      if (head) glass.decoder.selectHead(...head);
+      if (!head) return;
+      glass.decoder.selectHead(...head);
+      bringLarge();
     });
     cells.addEventListener('keydown', (event) => {
       const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }, move = moves[event.key];

@@ -1,11 +1,11 @@
-/* Component 'zoom': the selected head drawn large, tokens on both axes. Pointing at a cell reads it as a sentence with
-   the server's own float32 numbers; a click (or a tap, or Enter) locks it, again or Escape lets go. What is looked at
+/* Component 'zoom': the selected head drawn large, tokens on both axes. Pointing at a cell reads it as a sentence above
+   the map, with the server's own float32 numbers, and as a number beside the cell; a click (or a tap, or Enter) locks it, again or Escape lets go. What is looked at
    is the topic `look`, so every view of it agrees. Below: the scale, and the row's five largest weights as a table. */
 (function () {
   'use strict';
   const glass = window.glass, h = glass.h;
-  const TICKS = [0, 0.05, 0.25, 0.5, 1], LABEL = 12, WIDEST = 76, LARGEST = 620;
-  const FONT = '11px "IBM Plex Mono", ui-monospace, SFMono-Regular, Menlo, monospace';
+  const TICKS = [0, 0.05, 0.25, 0.5, 1], LABEL = 9, WIDEST = 76, LARGEST = 620, EASY = 13;
+  const FAMILY = 'px "IBM Plex Mono", ui-monospace, SFMono-Regular, Menlo, monospace';
   const graphemes = typeof Intl.Segmenter === 'function' ? new Intl.Segmenter() : null;
 
   const quoted = (piece) => h('span', { class: 'g-quote' }, '“', h('b', { class: 'g-mono' }, glass.piece(piece[0], piece[1])), '”');
@@ -15,19 +15,22 @@
     return parts.length > 9 ? parts.slice(0, 8).join('') + '…' : text;
   }
 
-  /** Sizes for a width: cells as large as fit, never too small to point at (the card scrolls instead). */
-  function geometry(g, view, pieces, width) {
-    g.font = FONT;
+  /** Sizes for a room: cells as large as fit, never too small to point at (the card scrolls instead). They give way to the
+      height only while they stay easy to read; up to 9 pixels every token has its label. */
+  function geometry(g, view, pieces, width, height) {
+    g.font = 11 + FAMILY;
     const labels = [], wide = [];
     for (let i = 0; i < view.count; i++) {
       labels.push('\u2066' + shorten(glass.show(...pieces[view.start + i])) + '\u2069'); // isolated: may run right to left
       wide.push(Math.min(WIDEST, g.measureText(labels[i]).width));
     }
     const widest = Math.ceil(Math.max(10, ...wide)), left = widest + 8;
-    const finest = window.matchMedia('(pointer: coarse)').matches ? 7 : 1.6;
-    const cell = Math.min(48, Math.max(finest, Math.min(LARGEST, width - left - 1) / view.count));
-    const turned = widest + 6 > cell, every = Math.max(1, Math.ceil(LABEL / cell)), side = cell * view.count;
-    return { labels, left, cell, side, turned, every, width: Math.ceil(left + side + 1), height: Math.ceil(side + 2 + (turned ? widest + 8 : 18)), widest };
+    const across = Math.min(LARGEST, width - left - 1) / view.count, down = Math.max(EASY, (height - widest - 16) / view.count);
+    const finest = window.matchMedia('(pointer: coarse)').matches ? 7 : Math.max(1.6, Math.min(LABEL, 1.3 * across));
+    const cell = Math.min(48, Math.max(finest, Math.min(across, down)));
+    const turned = widest + 6 > cell, every = Math.max(1, Math.ceil(LABEL / cell - 0.01)), side = cell * view.count;
+    const font = Math.max(9, Math.min(11, Math.floor(cell))) + FAMILY;
+    return { labels, left, cell, side, turned, every, font, width: Math.ceil(left + side + 1), height: Math.ceil(side + 2 + (turned ? widest + 8 : 18)), widest };
   }
 
   // ---- drawing ----------------------------------------------------------------------------------------------------
@@ -51,16 +54,16 @@
   }
 
   function blank(g, at, i, axis, colour) {
-    const middle = (i + 0.5) * at.cell;
+    const middle = (i + 0.5) * at.cell, half = LABEL + 3;
     g.fillStyle = colour;
-    if (axis === 'query') g.fillRect(0, middle + 1 - LABEL, at.left - 2, 2 * LABEL);
-    else if (at.turned) g.fillRect(at.left + middle - LABEL, at.side + 3, 2 * LABEL, at.height);
+    if (axis === 'query') g.fillRect(0, middle + 1 - half, at.left - 2, 2 * half);
+    else if (at.turned) g.fillRect(at.left + middle - half, at.side + 3, 2 * half, at.height);
   }
 
   /** Labels thin out when they would overlap; the ones looked at are always there, with room around them. */
   function labels(g, at, view, colours, look, axis) {
     const marked = look ? look[axis] - view.start : -1;
-    g.font = FONT;
+    g.font = at.font;
     g.textBaseline = 'middle';
     g.fillStyle = colours.css.soft;
     for (let i = 0; i < view.count; i++) {
@@ -70,7 +73,7 @@
     if (marked < 0 || marked >= view.count) return;
     if (at.every > 1) blank(g, at, marked, axis, colours.css.card);
     g.fillStyle = axis === 'key' ? colours.css.warm : colours.css.ink;
-    g.font = 'bold ' + FONT;
+    g.font = 'bold ' + at.font;
     labelAt(g, at, at.labels[marked], marked, axis);
   }
 
@@ -112,7 +115,7 @@
       g.moveTo(at.left + d, 1);
       g.lineTo(at.left + d - at.side, 1 + at.side);
     }
-    g.strokeStyle = colours.css.line;
+    g.strokeStyle = colours.css.hatch;
     g.lineWidth = 1;
     g.stroke();
     g.restore();
@@ -183,7 +186,7 @@
     if (row) node.dataset.weight = cell.value;
     const sum = row ? 'Its row sums to ' + row.reduce((total, c) => total + c.value, 0).toFixed(3) + '. ' : '';
     return node.replaceChildren(h('span', {}, pair('attends to'), ': ', number, '. '),
-      h('span', { class: 'g-soft' }, sum + (look.locked ? 'Locked: click it again or press Escape to let go.' : 'Click to lock.')));
+      h('span', { class: 'g-soft' }, sum + (look.locked ? 'Locked; Escape lets go.' : 'Click to lock.')));
   }
 
   function table(node, view, state, look) {
@@ -216,6 +219,23 @@
         if (!marker.hidden) marker.style.left = 100 * Math.sqrt(weight) + '%';
       },
     };
+  }
+
+  /** The weight beside the cell that is looked at, on the side where there is room. */
+  function floating(box, edge) {
+    const node = h('output', { class: 'g-float', 'aria-hidden': 'true', hidden: true, dataset: { testid: 'float' } });
+    function show(at, view, look) {
+      node.hidden = !look;
+      if (!look) return;
+      node.textContent = look.masked ? 'masked' : glass.weightText(look.weight);
+      const [left, below] = edge.covers(), gap = 5;
+      const x = at.left + (look.key - view.start) * at.cell, y = 1 + (look.query - view.start + 0.5) * at.cell - node.offsetHeight / 2;
+      const right = x + at.cell + gap, room = box.scrollLeft + box.clientWidth - node.offsetWidth - 8;
+      const top = box.scrollTop, bottom = box.scrollTop + box.clientHeight - below - node.offsetHeight - 4;
+      node.style.left = (right <= room ? right : Math.max(box.scrollLeft + left, x - gap - node.offsetWidth)) + 'px';
+      node.style.top = Math.max(top, Math.min(bottom, y)) + 'px';
+    }
+    return { node, show };
   }
 
   // ---- looking ----------------------------------------------------------------------------------------------------
@@ -284,14 +304,14 @@
     const canvas = h('canvas', { class: 'g-map', role: 'img', dataset: { testid: 'zoom-canvas', drawn: 0, settled: 0, tokens: 0 } });
     const slide = glass.maps.slider(canvas), edge = edges();
     const stage = h('div', { class: 'g-stage', tabindex: 0, role: 'group', 'aria-label': 'Attention map. Arrow keys move over its cells, Enter locks one.' }, canvas, edge.nodes);
-    const box = h('div', { class: 'g-scroll' }, stage), words = h('p', { class: 'g-says', role: 'note', dataset: { testid: 'look', state: 'rest' } });
+    const box = h('div', { class: 'g-scroll' }, stage), float = floating(box, edge), words = h('p', { class: 'g-says', role: 'note', dataset: { testid: 'look', state: 'rest' } });
     const top = h('table', { class: 'g-top', dataset: { testid: 'top-keys' } }), title = h('h2', { class: 'g-title', dataset: { testid: 'zoom-title' } }, 'One head');
     const kind = h('span', { class: 'g-kind-tag', dataset: { testid: 'zoom-kind' } });
     const empty = h('p', { class: 'g-empty' }, 'Nothing has been decoded yet. The map fills as soon as there is a text.');
-    const rest = h('div', {}, words, bar.node, top);
+    const rest = h('div', {}, bar.node, h('p', { class: 'g-say' }, 'Each row is a token that looks; the columns are what it looks at.'), top);
+    stage.append(float.node);
     root.replaceChildren(h('section', { class: 'g-card g-zoom', dataset: { testid: 'zoom' } },
-      h('div', { class: 'g-head' }, title, kind),
-      h('p', { class: 'g-say' }, 'Each row is a token that looks; the columns are what it looks at.'), empty, box, rest));
+      h('div', { class: 'g-head' }, title, kind), empty, words, box, rest));
     let at = null, view = null, colours = null, token = null, shown = '', lastRow = null, before = null;
 
     function show(progress, added) {
@@ -306,6 +326,7 @@
       if (!view || !at || view.rows.length < view.count) return; // the text is being replaced: a paint follows
       tell(words, view, state, look);
       bar.mark(look && !look.masked ? look.weight : null);
+      float.show(at, view, look);
       table(top, view, state, look);
       if (!slide.moving()) show(1, 0);
     }
@@ -313,9 +334,9 @@
     function paint() {
       const state = glass.decoder.state, now = glass.decoder.view();
       empty.hidden = Boolean(now);
-      box.hidden = rest.hidden = !now;
+      box.hidden = rest.hidden = words.hidden = !now;
       view = now;
-      const width = view ? glass.maps.room(box) : 0;
+      const width = view ? glass.maps.room(box) : 0, height = parseFloat(getComputedStyle(box).maxHeight) || LARGEST;
       if (!width) {
         slide.stop(); // its next frame would have nowhere to draw
         at = null; // drawn when it comes on screen
@@ -326,13 +347,13 @@
         bar.paint(root);
       }
       keepLook(view);
-      const key = [view.start, view.count, state.head, width, colours.ramp[0], window.devicePixelRatio].join('|');
+      const key = [view.start, view.count, state.head, width, height, colours.ramp[0], window.devicePixelRatio].join('|');
       if (at && key === shown && lastRow === view.rows[view.count - 1]) return overlay();
       const added = glass.maps.grew(before, view) && String(before.head) === String(state.head) ? view.count - before.count : 0;
       shown = key;
       lastRow = view.rows[view.count - 1];
       before = { start: view.start, rows: view.rows, count: view.count, head: state.head.slice() };
-      at = geometry(canvas.getContext('2d'), view, state.pieces, width);
+      at = geometry(canvas.getContext('2d'), view, state.pieces, width, height);
       title.textContent = 'Layer ' + (state.head[0] + 1) + ', head ' + (state.head[1] + 1);
       canvas.setAttribute('aria-label', title.textContent + ': attention among ' + view.count + ' tokens. The five largest weights are in the table below.');
       Object.assign(canvas.dataset, { layer: state.head[0], head: state.head[1], start: view.start, cell: at.cell, left: at.left, top: 1 });
@@ -363,6 +384,7 @@
     glass.on('token', (position) => { token = position ?? null; overlay(); }, root);
     glass.on('theme', () => { colours = null; paint(); }, root);
     new ResizeObserver(paint).observe(box);
+    window.addEventListener('resize', () => { if (box.isConnected) paint(); });
     paint();
   });
 })();

@@ -248,8 +248,8 @@ def test_flags_that_are_no_flags(
 
 
 def test_a_run_that_fails_says_so(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    wild = "--learning-rate 1 --weight-decay 10 --grad-clip 0 --schedule constant --steps 300 --eval-every 300".split()
-    assert train(corpus, tmp_path / "run", *wild) == 1
+    wild = "--optimizer adamw --learning-rate 1 --weight-decay 10 --grad-clip 0 --schedule constant --steps 300 --eval-every 300"
+    assert train(corpus, tmp_path / "run", *wild.split()) == 1
     shown = capsys.readouterr().out
     assert re.search(r"^failed: The loss is no longer a number since step \d+ .+ of 0\.1 instead of 1\.$", shown, re.M)
 
