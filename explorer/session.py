@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from explorer import text as said
 from explorer.shelf import View
@@ -34,6 +35,15 @@ class Reading:
     source: str = "file"
     column: str | None = None
     keep_good: bool = False
+    delimiter: str | None = None
+    refused: tuple[tuple[int, str], ...] = ()
+    """Those that could not be read beside the others: place in `paths`, and the sentence."""
+
+    @property
+    def used(self) -> list[int]:
+        """Places of the files that the text is made of."""
+        refused = dict(self.refused)
+        return [place for place in range(len(self.paths)) if place not in refused]
 
 
 class Visitor:
@@ -45,21 +55,37 @@ class Visitor:
         self.corpus: Corpus | None = None
         """The text as it was read. What is trained on is `text()`."""
         self.reading: Reading | None = None
+        """The files that the text was read from; None for a text that came another way."""
+        self.wish: Reading | None = None
+        """A table that was refused, and may be read in another way."""
+        self.example: str | None = None
+        """The offered text that was taken, by its key."""
+        self.taken = 0
+        """How many texts were taken so far."""
         self._cleaning = Cleaning()
         self._cleaned: tuple[Corpus, Cleaned] | None = None
-        self._tokenizers: dict[tuple[str, str, int], Tokenizer] = {}
+        self._tokenizers: dict[tuple[Any, ...], Tokenizer] = {}
         self._decoders: OrderedDict[tuple[str, int], tuple[View, Decoder]] = OrderedDict()
         self._capacity = decoders
 
-    def take_corpus(self, corpus: Corpus | None, keep_cleaning: bool = False) -> None:
+    def take_corpus(
+        self,
+        corpus: Corpus | None,
+        keep_cleaning: bool = False,
+        reading: Reading | None = None,
+        example: str | None = None,
+    ) -> None:
         """Work on this text from now on; tokenizers learnt from another one are forgotten, and so is its cleaning.
 
         keep_cleaning: the same files read in another way stay cleaned, where that leaves anything.
+        reading, example: where it came from, if from files or from the list of texts on offer.
         """
         self.corpus, self._cleaned = corpus, None
+        self.reading, self.wish, self.example = reading, None, example
         self._tokenizers.clear()
         if not keep_cleaning:
             self._cleaning = Cleaning()
+            self.taken += 1
 
     @property
     def cleaning(self) -> Cleaning:
@@ -95,7 +121,8 @@ class Visitor:
 
     def tokenizer(self, recipe: Recipe, build: Callable[[], Tokenizer]) -> Tokenizer:
         """The tokenizer of a recipe for the visitor's corpus, learnt once. The size counts only where it is chosen."""
-        key = (recipe.tokenizer, recipe.cut, recipe.vocab_size if recipe.tokenizer == "bpe" else 0)
+        learnt = (recipe.vocab_size, recipe.train.val_fraction) if recipe.tokenizer == "bpe" else ()
+        key = (recipe.tokenizer, recipe.cut, *learnt)
         if key not in self._tokenizers:
             self._tokenizers[key] = build()
         return self._tokenizers[key]

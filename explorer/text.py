@@ -22,7 +22,10 @@ EXAMPLE = "Or take one of these"
 EXAMPLE_HUB = "from the Hugging Face Hub"
 TO_TRAIN = "Next: train on it"
 
-RECIPE = "### What to train\nChoose a recipe and press Train. The main settings stand under it; the command line has them all."
+RECIPE = (
+    "### What to train\nChoose a recipe and press Train. "
+    "The main settings stand under it; the command line has them all."
+)
 PRESET = "Recipe"
 NAME = "Name of the run"
 NAME_HINT = "Name of the run"

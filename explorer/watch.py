@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
+from pathlib import Path
 from typing import Any
 
 from explorer.jobs import ELSEWHERE, OPENED, Run
 from explorer.packing import pack_curve
 from explorer.server import Server, opened_step
 from explorer.shipped import is_shipped
-from training.events import BaselinesKnown, Evaluated, Failed, Finished, Sampled, Stepped
+from model.checkpoint import read_index
+from training.events import BaselinesKnown, Copied, Evaluated, Failed, Finished, Sampled, Started, Stepped
 
 _MOST_POINTS = 8_000
 _PACE_OVER = 40  # steps
+_BEGINNING = 5  # events
 
 
 def pulse(server: Server, raw: Any) -> dict[str, Any]:
@@ -72,8 +76,32 @@ def describe(server: Server, run: Run, owner: str) -> dict[str, Any]:
         "ref": f"run:{run.info.id}",
         "link": f"?run={run.info.id}",
         "corpus": run.info.corpus.get("name"),
+        **beginning(run),
         **progress(run),
     }
+
+
+def beginning(run: Run) -> dict[str, Any]:
+    """What was known when a run began: its unit of loss, and what it took from other models."""
+    first, train = run.log.head(_BEGINNING), run.info.recipe.train
+    size = next((event.bytes_per_token for event in first if isinstance(event, Started)), None)
+    copied = next((event for event in first if isinstance(event, Copied)), None)
+    return {
+        "nats_to_bits": 1 / (math.log(2) * size) if size else None,
+        "copied": None if copied is None else {"rows": copied.rows, "of": copied.of, "tokens": copied.tokens},
+        "from": {"teacher": called(train.teacher), "embeddings": called(train.embeddings_from)},
+    }
+
+
+@functools.lru_cache(maxsize=200)
+def called(path: str) -> str | None:
+    """What the checkpoint at a path is called; None for no path."""
+    for folder in (Path(path), Path(path) / "checkpoints" / "best") if path else ():
+        try:
+            return str(read_index(folder)["meta"]["name"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return Path(path).name or None
 
 
 def progress(run: Run) -> dict[str, Any]:
@@ -92,6 +120,7 @@ def progress(run: Run) -> dict[str, Any]:
         "tokens_per_s": statistics.median(event.tokens_per_s for event in recent) if recent else None,
         "learning_rate": last.lr if last else None,
         "grad_norm": last.grad_norm if last else None,
+        "soft_loss": last.soft_loss if last else None,
     }
 
 

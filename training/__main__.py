@@ -16,10 +16,10 @@ from tqdm import tqdm
 
 from model import ConfigError, GPTConfig
 from training.artifacts import from_yaml
-from training.cleaning import add_flags, clean, from_options
+from training.cleaning import accounts, add_flags, clean, from_options
 from training.config import Recipe, TrainConfig
-from training.corpus import JSONL_TYPES, Corpus, about, read_corpora, read_corpus
-from training.events import Evaluated, Failed, Finished, Sampled, Started, Stepped
+from training.corpus import DELIMITERS, JSONL_TYPES, Corpus, about, read_corpora, read_corpus
+from training.events import BaselinesKnown, Copied, Evaluated, Failed, Finished, Sampled, Started, Stepped
 from training.presets import DEFAULT, PRESETS
 from training.runs import RunFolder
 from training.setup import set_up
@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", required=True, help="the run's folder; must not hold a run yet")
     p.add_argument("--name", help="the run's name (default: the corpus and the preset)")
     p.add_argument("--column", help="the column of a .csv that holds the text, or the field of a .jsonl")
+    p.add_argument("--delimiter", choices=list(DELIMITERS), help="what parts the cells of a .csv (default: the best)")
     p.add_argument(
         "--keep-good-lines", action="store_true", help="skip broken lines of a .jsonl and ragged rows of a .csv"
     )
@@ -90,12 +91,17 @@ def main(argv: list[str] | None = None) -> int:
         name = options["name"] or f"{Path(files[0]).stem} {options['preset']}"
         if len(files) == 1:
             kind = "field" if Path(files[0]).suffix.lower() in JSONL_TYPES else "column"
-            corpus = read_corpus(files[0], keep_good_lines=options["keep_good_lines"], **{kind: options["column"]})
+            corpus = read_corpus(
+                files[0],
+                keep_good_lines=options["keep_good_lines"],
+                delimiter=options["delimiter"],
+                **{kind: options["column"]},
+            )
         else:
             corpus = read_corpora(files, column=options["column"], keep_good_lines=options["keep_good_lines"])
         trainer = begin(Path(options["out"]), name, corpus, recipe, changes)
     except ValueError as error:
-        print(f"python -m training: {error}", file=sys.stderr)
+        print(f"python -m training: {getattr(error, 'console', error)}", file=sys.stderr)
         return 2
     return _follow(trainer, quiet=options["quiet"])
 
@@ -105,15 +111,22 @@ def begin(out: Path, name: str, corpus: Corpus, recipe: Recipe, chosen: Collecti
 
     chosen: the settings that were given, and are not the preset's.
     """
+    _say(f"{corpus.name}: {len(corpus.text):,} characters, {corpus.encoding}", *corpus.notes)
     if recipe.cleaning.active:
-        corpus = clean(corpus, recipe.cleaning).corpus
+        cleaned = clean(corpus, recipe.cleaning)
+        corpus = cleaned.corpus
+        _say(*accounts(cleaned))
     prepared = set_up(corpus, recipe, chosen=chosen)
-    for note in prepared.notes:
-        print(note)
+    _say(*prepared.notes)
     folder = RunFolder.create(out, name, prepared.recipe, about(corpus))
     trainer = Trainer(folder, prepared)
     trainer.start()
     return trainer
+
+
+def _say(*sentences: str) -> None:
+    for sentence in sentences:
+        print(sentence)
 
 
 def _text_of(path: Path) -> str:
@@ -150,12 +163,21 @@ def _show(event: object, bar: tqdm[Any]) -> None:
             bar.write(f"{event.parameters:,} parameters on {event.device}")
         case Stepped():
             bar.update(event.step - bar.n)
-            bar.set_postfix(loss=f"{event.loss:.3f}", tokens_per_s=f"{event.tokens_per_s:,.0f}", refresh=False)
+            soft = {} if event.soft_loss is None else {"teacher": f"{event.soft_loss:.3f}"}
+            bar.set_postfix(soft, loss=f"{event.loss:.3f}", tokens_per_s=f"{event.tokens_per_s:,.0f}", refresh=False)
+        case Copied():
+            bar.write(f"{event.rows:,} of {event.of:,} embedding rows were copied: {', '.join(event.tokens[:20])} …")
+        case BaselinesKnown(nats=nats) if nats:
+            listed = ", ".join(f"{name} {loss:.3f}" for name, loss in nats.items())
+            bar.write(f"counting alone comes to (nats per token): {listed}")
         case Evaluated(val_loss=float()):
             bits = f", {event.bits_per_byte:.3f} bits per byte" if event.bits_per_byte is not None else ""
-            bar.write(f"step {event.step}: validation loss {event.val_loss:.4f}{bits}{' (best)' if event.best else ''}")
+            best = " (best)" if event.best else ""
+            bar.write(f"step {event.step}: validation loss {event.val_loss:.4f} nats per token{bits}{best}")
         case Evaluated(loss=float()):
-            bar.write(f"step {event.step}: training loss {event.loss:.4f}")
+            bar.write(
+                f"step {event.step}: training loss {event.loss:.4f} nats per token, mean since the last measurement"
+            )
         case Sampled():
             bar.write("  " + event.text.replace("\n", "\n  "))
         case Failed():

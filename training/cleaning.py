@@ -199,6 +199,22 @@ def marked(corpus: Corpus, mark: str = "<|endoftext|>") -> str:
     return "".join(f"{unit} {mark}\n" for unit in units if corpus.documents is not None or unit.strip())
 
 
+def accounts(cleaned: Cleaned) -> list[str]:
+    """What a cleaning did, in lines: the whole, then each step that did anything."""
+    (lines, characters), (lines_left, characters_left) = cleaned.before, cleaned.after
+    whole = (
+        f"cleaned: {lines:,} -> {lines_left:,} lines, {characters:,} -> {characters_left:,} characters "
+        f"({len(marked(cleaned.corpus)):,} as a file with a mark behind each line)"
+    )
+    steps = (
+        f"  {step.name.replace('_', ' ')}: {step.lines_changed:,} lines changed, {step.lines_removed:,} removed, "
+        f"{step.characters_removed:,} characters less"
+        for step in cleaned.steps
+        if step.lines_changed or step.lines_removed
+    )
+    return [whole, *steps]
+
+
 # --- the command line ----------------------------------------------------------------------------------------------
 
 

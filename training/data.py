@@ -189,9 +189,11 @@ def _documents(corpus: Corpus, tokenizer: Tokenizer, recipe: Recipe, token_bytes
 
 
 def build_tokenizer(corpus: Corpus, recipe: Recipe, progress: Callable[[float], None] | None = None) -> Tokenizer:
-    """The tokenizer of a recipe, learnt from the whole corpus where it learns. Raises ValueError with a sentence.
+    """The tokenizer of a recipe, for a corpus. Raises ValueError with a sentence.
 
-    progress: called with rising shares of the work, 0 to 1, while a byte-pair vocabulary is learnt.
+    Characters and words are collected from the whole corpus, so that held-out text can be written too; the merges of a
+    byte-pair vocabulary are learnt from the training part alone, so that held-out text is new to them. called
+    with rising shares of the work, 0 to 1, while a byte-pair vocabulary is learnt.
     """
     marked = recipe.cut == "documents"
     if recipe.tokenizer == "gpt2":
@@ -200,7 +202,11 @@ def build_tokenizer(corpus: Corpus, recipe: Recipe, progress: Callable[[float], 
     if marked:  # what joins the documents in `text` is no part of any of them
         text = ("" if recipe.tokenizer == "char" else "\n").join(documents_of(corpus))
     if recipe.tokenizer == "bpe":
-        return Tokenizer.bpe(text, recipe.vocab_size, progress)
+        fraction = recipe.train.val_fraction
+        part = (
+            "\n".join(split_documents(documents_of(corpus), fraction)[0]) if marked else split_text(text, fraction)[0]
+        )
+        return Tokenizer.bpe(part, recipe.vocab_size, progress)
     if recipe.tokenizer == "char":
         return Tokenizer.char(text, end_of_text=marked)
     return Tokenizer.word(text, end_of_text=marked, spaces=recipe.tokenizer == "word")

@@ -67,7 +67,9 @@ def shared_rows(tokenizer: Tokenizer, donor: Tokenizer) -> list[tuple[int, int]]
 def copy_embeddings(model: GPT, tokenizer: Tokenizer, donor: Checkpoint) -> list[int]:
     """Copy the donor's token-embedding rows of all shared tokens into `model`; the own ids of those tokens.
 
-    A tied head takes them over too. Raises ConfigError where the widths differ or nothing is shared.
+    They are made as long, on average, as the fresh rows that they replace: a trained row is many times longer, and
+    through a tied head such a model would begin far worse than with nothing learnt. A tied head takes them over too.
+    Raises ConfigError where the widths differ or nothing is shared.
     """
     if donor.tokenizer is None:
         raise ConfigError("the model to copy embeddings from has no tokenizer, so its rows cannot be told apart.")
@@ -81,8 +83,9 @@ def copy_embeddings(model: GPT, tokenizer: Tokenizer, donor: Checkpoint) -> list
         raise ConfigError("the two vocabularies share no token, so there are no embedding rows to copy.")
     mine, theirs = (torch.tensor(column) for column in zip(*pairs, strict=True))
     with torch.no_grad():
-        rows = donor.model.token_embedding.weight[theirs]
-        model.token_embedding.weight[mine] = rows.to(model.token_embedding.weight)
+        rows, fresh = donor.model.token_embedding.weight[theirs], model.token_embedding.weight
+        size = fresh[mine].norm(dim=1).mean() / rows.norm(dim=1).mean().to(fresh)
+        fresh[mine] = rows.to(fresh) * size
     return [number for number, _ in pairs]
 
 

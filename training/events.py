@@ -145,6 +145,10 @@ class EventLog:
         events = self._events[max(0, cursor) :]  # slicing a list is atomic; the list only grows
         return events, max(0, cursor) + len(events)
 
+    def head(self, count: int) -> list[Event]:
+        """The first `count` events."""
+        return self._events[:count]
+
     def tail(self, count: int) -> list[Event]:
         """The last `count` events."""
         events = self._events[:]  # one atomic copy; the length may change meanwhile

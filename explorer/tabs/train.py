@@ -73,7 +73,13 @@ def build(
     look = Look(server)
     ours: dict[str, Any] = quiet | {"js": _OURS}
     preset.input(chosen, [preset], [sentence, take, *boxes, estimate], **quiet)
-    take.click(look.take, [visitor, preset], [source], **ours)
+    take.click(look.take, [visitor, preset], [source], **ours).then(
+        look.examples, [visitor, preset, *boxes], [rows], **ours
+    )
+    settings["optimizer"].change(
+        lambda kind: gr.update(visible=kind == "muon"), [settings["optimizer"]], [settings["muon_learning_rate"]],
+        **quiet,
+    )  # fmt: skip
     # One event for all the boxes: an event each could be answered out of order, and an old estimate would stay.
     gr.on([box.change for box in boxes], foretell, [preset, *boxes], [estimate], trigger_mode="always_last", **quiet)
     shown = [settings[field] for field in _SHOWN_IN_EXAMPLES]
@@ -273,7 +279,7 @@ def start(
             f"This model has {millions(config.parameters())} parameters and this server trains up to "
             f"{millions(limits.parameters)}: choose fewer layers, a smaller width or a smaller vocabulary."
         )
-    called = (name or "").strip()[:80] or f"{corpus.name.rsplit('.', 1)[0]} {PRESETS[preset].title.lower()}"
+    called = (name or "").strip()[:80] or name_of(corpus.name, PRESETS[preset].title)
     owner = visitor.owner if limits.shared else None
     folder = RunFolder.create(server.jobs.root / new_run_id(called), called, prepared.recipe, about(corpus), owner)
     try:
@@ -281,3 +287,9 @@ def start(
     except ValueError:
         folder.delete()
         raise
+
+
+def name_of(corpus: str, title: str) -> str:
+    """What a run is called when nobody gave it a name: after its text and its recipe, neither said twice."""
+    text_name = corpus.rsplit(".", 1)[0]
+    return title if title.lower().startswith(text_name.lower()) else f"{text_name}, {title[0].lower()}{title[1:]}"

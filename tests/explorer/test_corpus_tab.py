@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gradio.data_classes import FileData, ListFiles
 
 from explorer import corpora, text
 from explorer.components import ASSETS
 from explorer.server import Server, answering
-from explorer.tabs.corpus import Uploads, choose, clean, functions, hub_files, hub_take, reading, state
+from explorer.tabs.corpus import Uploads, choose, clean, functions, given, hub_files, hub_take, reading, state
+from explorer.tabs.train import Look
 from tests.explorer.tiny import TEXT, sentence, token, visitor
 from training.config import Recipe
+from training.files import LONGEST_NAME
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
 GOOD = '{"id": 1, "text": "the cat sat on the mat"}\n{"id": 2, "text": "the dog sat on the log"}\n'
@@ -44,9 +47,15 @@ def put(tmp_path: Path) -> Callable[[str, bytes | str], str]:
 Put = Callable[[str, bytes | str], str]
 
 
-def choose_(server: Server, column: str | None = None, keep_good: bool = False, who: int = 1) -> dict[str, Any]:
+NO_TABLE: dict[str, Any] = {
+    "columns": [], "rows": [], "column": None, "keep_good": False, "can_keep": False,
+    "delimiter": None, "delimiters": [], "layout": None, "refused": None,
+}  # fmt: skip
+
+
+def choose_(server: Server, column: str | None = None, keep_good: bool = False, **more: Any) -> dict[str, Any]:
     """Read the last files in another way, as the page's script does."""
-    request = {"session": token(who), "column": column, "keep_good": keep_good}
+    request = {"session": token(1), "column": column, "keep_good": keep_good, **more}
     return answering(lambda raw: choose(server, raw))(request)
 
 
@@ -69,7 +78,7 @@ def test_a_plain_text_becomes_the_visitors_own(server: Server, uploads: Uploads,
     shares = dict(card["common"])
     assert next(iter(shares)) == max(set(TEXT), key=TEXT.count)
     assert all(share == TEXT.count(character) / len(TEXT) for character, share in shares.items())
-    assert table == {"ok": True, "columns": [], "rows": [], "column": None, "keep_good": False, "can_keep": False}
+    assert table == NO_TABLE | {"ok": True, "files": [["book.txt", len(TEXT.encode())]]}
     assert (card["left"], card["cleaned"]) == (len(TEXT), None)
     json.dumps(card, allow_nan=False)
 
@@ -81,13 +90,15 @@ def test_a_table_offers_its_columns(server: Server, uploads: Uploads, put: Put, 
     card, table = uploads.read(token(1), path)
     assert card["ok"]
     assert dict(card["figures"])["documents"] == "2"
-    assert table == {
+    assert table == NO_TABLE | {
         "ok": True,
+        "files": [[name, Path(path).stat().st_size]],
         "columns": rows[0],
         "rows": rows[1:],
         "column": "text",
-        "keep_good": False,
         "can_keep": True,
+        "delimiters": ["comma", "semicolon", "tab", "bar"],
+        "layout": "tab" if name.endswith("tsv") else "comma",
     }
     corpus = visitor(server).corpus
     assert corpus is not None
@@ -137,6 +148,134 @@ def test_several_files(server: Server, uploads: Uploads, put: Put) -> None:
     assert card["name"] == "2 files: a.csv, b.txt"
     assert table["columns"] == ["id", "text", "more"]
     assert choose_(server, "more")["corpus"]["excerpt"] == "x y\nz w\na text"
+
+
+def names(table: dict[str, Any]) -> list[str]:
+    """The files in use, as the page lists them."""
+    return [name for name, _ in table["files"]]
+
+
+def test_of_a_selection_the_good_files_are_used(server: Server, uploads: Uploads, put: Put) -> None:
+    """The others are named with their sentences, on the card too, and are not in the list."""
+    paths = [put("empty.txt", b""), put("a.txt", "the cat\n"), put("picture.txt", PNG), put("b.txt", "the dog\n")]
+    card, table = uploads.read(token(1), paths)
+    assert (card["ok"], card["files"], names(table)) == (True, 2, ["a.txt", "b.txt"])
+    assert card["excerpt"] == "the cat\nthe dog"
+    assert ["empty.txt" in card["refused"][0], "picture.txt" in card["refused"][1], len(card["refused"])] == [1, 1, 2]
+    assert any('Joined: 2 texts, one after the other: "a.txt", "b.txt"' in note for note in card["notes"])
+    error = sentence(uploads.read(token(1), paths[::2])[0])
+    assert "empty.txt" in error
+    assert "picture.txt" in error
+    assert names(reading(server, {"session": token(1)})) == ["a.txt", "b.txt"]
+
+
+def test_after_a_refused_file_the_next_one_is_used(uploads: Uploads, put: Put) -> None:
+    sentence(uploads.read(token(1), put("picture.txt", PNG))[0])
+    card, table = uploads.read(token(1), put("a.txt", "the cat\n"))
+    assert (card["ok"], card["name"], names(table), card["refused"]) == (True, "a.txt", ["a.txt"], [])
+
+
+def test_a_selection_takes_the_place_of_the_former_one_or_joins_it(
+    server: Server, uploads: Uploads, put: Put
+) -> None:  # fmt: skip
+    first, second, third = (
+        put("bom.txt", "\ufeffthe cat\n"),
+        put("latin1.txt", "caf\xe9".encode("latin-1")),
+        put("c", PNG),
+    )
+    uploads.read(token(1), first)
+    card, table = uploads.read(token(1), second)
+    assert (card["name"], names(table)) == ("latin1.txt", ["latin1.txt"])
+    card, table = uploads.read(token(1), [first, second], adding=True)  # one of them for the second time
+    assert (card["files"], names(table), card["excerpt"]) == (2, ["latin1.txt", "bom.txt"], "caf\xe9\nthe cat")
+    card, table = uploads.read(token(1), third, adding=True)
+    assert (names(table), len(card["refused"])) == (["latin1.txt", "bom.txt"], 1)
+    uploads.paste(token(1), "pasted before")
+    assert names(uploads.read(token(1), first, adding=True)[1]) == ["bom.txt"]  # there was no file to add to
+
+
+def test_another_source_puts_the_files_away(server: Server, uploads: Uploads, put: Put) -> None:
+    """Pasted, from the list, or by the Train tab: no file is in use then, no table to choose from, no other choice."""
+    need("tales.txt")
+    taken = []
+    for take in (
+        lambda: uploads.paste(token(1), TEXT)[0],
+        lambda: uploads.example(token(1), "tales")[0],
+        lambda: Look(server).take(token(1), "tales"),
+    ):
+        card, table = uploads.read(token(1), put("table.csv", "id,text\n1,the cat sat\n2,the dog sat\n"))
+        assert (card["files"], table["columns"], card["example"]) == (1, ["id", "text"], None)
+        card = take()
+        assert (card["ok"], card["files"]) == (True, 0)
+        assert reading(server, {"session": token(1)}) == NO_TABLE | {"files": []}
+        taken += [card["example"]]
+    assert taken == [None, "tales", None]
+
+
+def test_the_list_set_to_what_is_in_use_takes_nothing(server: Server, uploads: Uploads) -> None:
+    need("tales.txt")
+    uploads.example(token(1), "tales")
+    before = visitor(server).corpus
+    assert uploads.example(token(1), "tales")[0]["taken"] == 1
+    assert visitor(server).corpus is before
+
+
+def test_files_keep_the_names_that_the_visitor_gave_them(uploads: Uploads, put: Put) -> None:
+    """Not those that Gradio stores them under."""
+    name = "<img src=x onerror=alert(1)> ${alert(1)} {{x}}.txt"
+    path = put("img srcx onerroralert1 alert1 x.txt", TEXT)
+    pairs = given(ListFiles(root=[FileData(path=path, orig_name=name)]))
+    assert pairs == given(FileData(path=path, orig_name=name)) == [(path, name)]
+    assert given(None) is None
+    card, table = uploads.read(token(1), pairs)
+    assert (card["name"], names(table)) == (name, [name])
+    card, table = uploads.read(token(1), [(path, "\u202egpj.txt"), (put("p.txt", PNG), "b\x1b.txt")])
+    assert (card["name"], names(table)) == ("\ufffdgpj.txt", ["\ufffdgpj.txt"])
+    assert '"b\ufffd.txt" is a PNG picture' in card["refused"][0]
+
+
+COMMAS = "name;text\n" + "".join(f"fox {i};one, two, {'three, ' * (i % 3)}and a hen\n" for i in range(9))
+
+
+def test_the_delimiter_can_be_chosen(server: Server, uploads: Uploads, put: Put) -> None:
+    _, table = uploads.read(token(1), put("fox.csv", COMMAS))
+    assert (table["layout"], table["delimiter"], table["columns"]) == ("semicolon", None, ["name", "text"])
+    assert "ragged" in sentence(choose_(server, delimiter="comma"))
+    assert reading(server, {"session": token(1)})["columns"] == ["name", "text"]
+    chosen = choose_(server, delimiter="bar")
+    assert (chosen["reading"]["delimiter"], chosen["reading"]["columns"]) == ("bar", [])
+    assert chosen["corpus"]["excerpt"].startswith("fox 0;one, two")
+    chosen = choose_(server, "name", delimiter="semicolon")
+    assert chosen["corpus"]["excerpt"].startswith("fox 0\nfox 1")
+    for bad in (",", "nothing", 7, ["comma"]):
+        assert "delimiter" in sentence(choose_(server, delimiter=bad))
+
+
+def test_a_refused_table_is_mended_while_the_former_text_stays(server: Server, uploads: Uploads, put: Put) -> None:
+    uploads.read(token(1), put("fox.txt", TEXT))
+    card, table = uploads.read(token(1), put("ragged.csv", "id,text\n" + "1,the cat, the dog\n" * 3 + "2,the hen\n"))
+    assert "ragged" in sentence(card)
+    assert (names(table), table["refused"], table["can_keep"]) == (["fox.txt"], "ragged.csv", True)
+    assert state(server)({"session": token(1)})["name"] == "fox.txt"
+    chosen = choose_(server, "text", keep_good=True)
+    assert (chosen["corpus"]["excerpt"], chosen["reading"]["refused"]) == ("the hen", None)
+    assert names(chosen["reading"]) == ["ragged.csv"]
+    _, table = uploads.read(token(1), put("picture.csv", PNG))
+    assert (names(table), table["refused"]) == (["ragged.csv"], None)  # nothing can be chosen about a picture
+
+
+def test_another_way_of_reading_loses_no_file(server: Server, uploads: Uploads, put: Put) -> None:
+    paths = [
+        put("a.csv", "id,text,more\n1,the cat,x y\n"),
+        put("b.csv", "id,text\n1,the dog\n"),
+        put("c.jsonl", BROKEN),
+    ]
+    card, table = uploads.read(token(1), paths)
+    assert (names(table), card["excerpt"]) == (["a.csv", "b.csv"], "the cat\nthe dog")
+    assert "b.csv" in sentence(choose_(server, "more"))
+    chosen = choose_(server, "text", keep_good=True)
+    assert names(chosen["reading"]) == ["a.csv", "b.csv", "c.jsonl"]
+    assert chosen["corpus"]["refused"] == []
 
 
 def test_json_lines_offer_their_fields(server: Server, uploads: Uploads, put: Put) -> None:
@@ -233,8 +372,8 @@ def test_a_hostile_name_is_a_name(server: Server, uploads: Uploads, put: Put, na
     card, _ = uploads.read(token(1), put(name, TEXT))
     assert card["ok"]
     assert card["name"].isprintable()
-    assert 0 < len(card["name"]) <= 48
-    if name.isprintable() and 4 < len(name) <= 48:
+    assert 0 < len(card["name"]) <= LONGEST_NAME
+    if name.isprintable() and 4 < len(name) <= LONGEST_NAME:
         assert card["name"] == name.strip()
     error = sentence(uploads.read(token(1), put(name, PNG))[0])
     assert error.isprintable()

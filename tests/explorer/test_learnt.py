@@ -6,7 +6,7 @@ import ast
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,15 @@ from explorer.learnt import CHARACTERS, Learnt, segments, written
 from explorer.server import Server, answering
 from model import Tokenizer, save_checkpoint
 from tests.explorer.test_page_protocol import ROOT, documented, keys_of
-from tests.explorer.tiny import CHAR, TEXT, over, random_model, sentence, tiny_trainer, token
-from training.corpus import from_text
+from tests.explorer.tiny import CHAR, TEXT, over, random_model, sentence, tiny_recipe, tiny_trainer, token
+from training.corpus import Corpus, from_text
+from training.data import prepare
 from training.evaluate import evaluate
 from training.kept import Texts, keep_text
+from training.recital import recitals, recite
+from training.runs import RunFolder, new_run_id
+from training.setup import Prepared
+from training.trainer import Trainer
 from training.verbatim import Index, Piece
 
 LEARNT = TEXT[: len(TEXT) * 9 // 10]
@@ -296,7 +301,7 @@ def test_segments_show_the_longest_piece_at_each_place() -> None:
         {"piece": 7},
         {"draft": "so far"},
         {"draft": {"written": [1], "ids": [1]}},
-        {"draft": {"written": ["x" * 100_000], "ids": [1]}},
+        {"draft": {"written": ["x" * 200_000], "ids": [1]}},
         {"draft": {"written": [], "ids": []}},
         {"settings": {"temperature": "hot"}},
     ],
@@ -328,6 +333,113 @@ def test_measuring_leaves_room_for_others(server: Server, learnt: Learnt) -> Non
     server.decoding.release()
 
 
+def recited(learnt: Learnt, ref: str, **fields: Any) -> tuple[list[dict[str, Any]], dict[str, Any], int]:
+    """All outcomes of `by_heart`, as the page gathers them, the last reply, and the number of calls."""
+    outcomes: list[dict[str, Any]] = []
+    draft, calls = None, 0
+    while True:
+        reply = json.loads(json.dumps(ask(learnt.by_heart, model=ref, draft=draft, **fields)))
+        calls += 1
+        outcomes += reply["outcomes"]
+        assert reply["done"] == len(outcomes)
+        draft = reply["draft"]
+        if draft is None:
+            assert reply["done"] == reply["asked"]
+            return outcomes, reply, calls
+
+
+def outcome_of(learnt: Learnt, server: Server) -> dict[str, Any]:
+    return recited(learnt, trained(server, Texts(LEARNT, "")))[0][0]
+
+
+POEMS = tuple(f"poem {word} has a cat, a dog and\nthe fox on a log" for word in ("one", "two", "six", "ten", "nine"))
+
+
+def own_run(server: Server, documents: Sequence[str], lengths: bool, start_mark: bool = True) -> str:
+    """The ref of a run, cut into documents, whose text is kept; its vocabulary has an end."""
+    recipe = tiny_recipe(cut="documents", start_mark=start_mark, val_fraction=0.0, context=64, tokenizer="char")
+    text = "\n".join(documents)
+    about = {"name": "poems.txt", "source": "file", "characters": len(text), "notes": []}
+    folder = RunFolder.create(server.jobs.root / new_run_id("poems"), "poems", recipe, about, None)
+    tokenizer = Tokenizer.char(text, end_of_text=True)
+    data = prepare(Corpus(text, "poems.txt", documents=tuple(documents)), tokenizer, recipe)
+    run = over(server.jobs.submit(Trainer(folder, Prepared(recipe, tokenizer, data))))
+    keep_text(run.folder.path, Texts(text, "", tuple(map(len, documents)) if lengths else None))
+    return f"run:{run.info.id}"
+
+
+def test_documents_are_asked_for_by_heart_as_at_the_console(server: Server, learnt: Learnt) -> None:
+    """Calls of a few tokens give the very outcomes of one go, documents of several lines stay whole, and start marks
+    are put where the training put them."""
+    for start_mark in (True, False):
+        ref = own_run(server, POEMS, lengths=True, start_mark=start_mark)
+        outcomes, reply, calls = recited(learnt, ref)
+        assert (reply["unit"], reply["asked"]) == ("documents", len(POEMS))
+        assert calls > 1
+        view = server.view(ref)
+        expected = list(recitals(view.model, view.tokenizer, POEMS, 6, start_mark))
+        assert [(one["given"], one["written"]) for one in outcomes] == [(one.given, one.written) for one in expected]
+        whole = recite(view.model, view.tokenizer, POEMS, 6, start_mark)
+        assert sum(one["exact"] for one in outcomes) == whole.exact * whole.asked
+        assert sum(one["ended"] for one in outcomes) == whole.stopped * whole.asked
+        for poem, one in zip(POEMS, outcomes, strict=True):
+            assert one["given"] + one["expected"] == poem[: len(one["given"]) + len(one["written"]) + 200]
+            assert len(one["given"].split()) == 6
+
+
+def test_lines_are_asked_for_where_the_text_was_cut_into_blocks(server: Server, learnt: Learnt) -> None:
+    text = "".join(f"{'the cat sat on the log ' * (i % 3)}\n" for i in range(300))
+    outcomes, reply, _ = recited(learnt, trained(server, Texts(text, "")))
+    assert (reply["unit"], reply["asked"], len(outcomes)) == ("lines", 60, 60)
+    for one in outcomes:
+        assert one["given"] == "the cat sat on the log"
+        assert "\n" not in one["written"]
+        assert one["longer"], "the model sees eight characters"
+
+
+def test_what_has_no_text_of_its_own_cannot_be_asked(server: Server, learnt: Learnt) -> None:
+    request = {"session": token(1), "model": trained(server, None)}
+    assert "did not come with it" in refused(learnt.by_heart, request)
+    server.visitors.get(token(1)).take_corpus(from_text(TEXT, "my own.txt"))
+    assert "did not come with it" in refused(learnt.by_heart, request), "another text was not learnt by heart"
+    short = trained(server, Texts("the cat sat\n" * 50, ""))
+    assert "more than 6 words" in refused(learnt.by_heart, request | {"model": short})
+
+
+@pytest.mark.parametrize(
+    "draft",
+    ["here", {"document": 60, "ids": []}, {"document": -1, "ids": []}, {"document": 0}, {"document": 0, "ids": [10**6]},
+     {"ids": []}],
+)  # fmt: skip
+def test_a_draft_by_heart_that_makes_no_sense_is_refused(server: Server, learnt: Learnt, draft: Any) -> None:
+    ref = trained(server, Texts(LEARNT, ""))
+    refused(learnt.by_heart, {"session": token(1), "model": ref, "draft": draft})
+    assert server.decoding.acquire(blocking=False), "no call keeps its place"
+    server.decoding.release()
+
+
+def test_on_a_shared_server_nobody_else_is_told_a_text_by_heart(serve: Callable[..., Server], weights: Path) -> None:
+    server = serve(shared=True)
+    ref = trained(server, Texts(LEARNT, ""), owner=server.visitors.get(token(1)).owner)
+    learnt = Learnt(server, weights)
+    assert ask(learnt.by_heart, who=1, model=ref)["asked"]
+    assert "Only the browser" in refused(learnt.by_heart, {"session": token(2), "model": ref})
+
+
+def test_five_thousand_characters(server: Server, learnt: Learnt) -> None:
+    """As begun with a thousand; any other length is refused."""
+    ref, length = trained(server, Texts(LEARNT, HELD_OUT)), 5000
+    draft, result = None, None
+    while result is None:
+        reply = ask(learnt.measure, model=ref, wanted=length, draft=draft)
+        assert reply["wanted"] == length
+        draft, result = reply["draft"], reply["result"]
+    assert len(result["text"]) == length
+    assert result["text"].startswith(written_whole(learnt, model=ref)[0]["text"])
+    for wrong in (0, 999, 2000, 10**6, "5000", True, None):
+        refused(learnt.measure, {"session": token(1), "model": ref, "wanted": wrong})
+
+
 def test_the_replies_are_as_documented(server: Server, learnt: Learnt) -> None:
     ref = trained(server, Texts(LEARNT, HELD_OUT))
     reply = ask(learnt.learnt, model=ref, ids=CHAR.encode(SAID))
@@ -337,9 +449,13 @@ def test_the_replies_are_as_documented(server: Server, learnt: Learnt) -> None:
     whole = {**ask(learnt.measure, model=ref), "result": {**result, "found": None}}
     assert keys_of(whole) == documented("measure: reply")
     assert set(result["found"]) == set(reply) - {"ok", "model"}
+    long = Texts("the cat sat on the mat and the dog sat on the log. " * 9, "")
+    asked = ask(learnt.by_heart, model=trained(server, long))
+    assert asked["draft"] is not None
+    assert keys_of({**asked, "outcomes": [outcome_of(learnt, server)]}) == documented("by_heart: reply")
 
 
-@pytest.mark.parametrize("name", ["learnt", "places", "measure"])
+@pytest.mark.parametrize("name", ["learnt", "places", "measure", "by_heart"])
 def test_the_keys_that_the_code_reads_are_those_documented(name: str) -> None:
     tree = ast.parse((ROOT / "explorer" / "learnt.py").read_text(encoding="utf-8"))
     read: set[str] = set()

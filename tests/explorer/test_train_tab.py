@@ -135,7 +135,7 @@ def test_a_visitor_without_a_text_trains_on_the_tales(server: Server, monkeypatc
 def test_a_run_without_a_name_is_called_after_its_text(standing: Server) -> None:
     for name in ("", "   ", None):
         run = start(standing, visitor(standing), "classic", name, boxes("classic"))  # type: ignore[arg-type]
-        assert run.info.name == f"my book {PRESETS['classic'].title.lower()}"
+        assert run.info.name == "my book, classic GPT-2"
 
 
 def test_the_owner_of_a_run_is_kept_where_strangers_come(serve: Callable[..., Server]) -> None:

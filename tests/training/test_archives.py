@@ -118,7 +118,7 @@ def test_a_bomb_by_ratio(tmp_path: Path) -> None:
     sentence = refusal(pack(tmp_path / "bomb.zip", {"fine.txt": POEM, "zeros.txt": b"a" * 20_000_000}))
     assert '"zeros.txt"' in sentence
     assert "more than 200 times its packed size" in sentence
-    assert "upload it unpacked" in sentence
+    assert "take it unpacked" in sentence
 
 
 def test_a_bomb_by_total(tmp_path: Path) -> None:

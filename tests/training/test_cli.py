@@ -131,7 +131,8 @@ def test_a_run_at_the_console(corpus: Path, tmp_path: Path, capsys: pytest.Captu
     assert shown.splitlines()[-1] == f"run folder: {out}"
     parameters = tiny_model(positions="rotary", qkv_bias=False, out_bias=False, mlp_bias=False, norm_bias=False)
     assert f"{parameters.parameter_count():,} parameters on cpu" in shown
-    assert re.findall(r"step (\d): validation loss [\d.]+, [\d.]+ bits per byte", shown) == ["0", "3", "6"]
+    measured = r"step (\d): validation loss [\d.]+ nats per token, [\d.]+ bits per byte"
+    assert re.findall(measured, shown) == ["0", "3", "6"]
     assert shown.splitlines()[-2] == "done"
     found = {str(path.relative_to(out)) for path in out.rglob("*")}
     weights = {name for name in found if name.endswith(".safetensors")}
@@ -214,7 +215,7 @@ def test_what_cannot_begin(corpus: Path, tmp_path: Path, capsys: pytest.CaptureF
         out = tmp_path / "run"
         assert train(tmp_path / name, out, *more) == 2, name
         shown, errors = capsys.readouterr()
-        assert shown == ""
+        assert "parameters" not in shown, "a training began"
         assert re.fullmatch(r"python -m training: [^\n]+[.)]\n", errors), errors
         assert part in errors
         assert not out.exists(), "a run's folder was left behind"
@@ -248,7 +249,7 @@ def test_flags_that_are_no_flags(
 
 
 def test_a_run_that_fails_says_so(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    wild = "--optimizer adamw --learning-rate 1 --weight-decay 10 --grad-clip 0 --schedule constant --steps 300 --eval-every 300"
+    wild = "--optimizer adamw --learning-rate 1 --weight-decay 10 --grad-clip 0 --schedule constant --steps 300"
     assert train(corpus, tmp_path / "run", *wild.split()) == 1
     shown = capsys.readouterr().out
     assert re.search(r"^failed: The loss is no longer a number since step \d+ .+ of 0\.1 instead of 1\.$", shown, re.M)

@@ -8,7 +8,7 @@ import pytest
 
 from training import files
 from training.encodings import Text, decode, tidy
-from training.files import CorpusError, megabytes, shown, shown_file, shown_list
+from training.files import LONGEST_NAME, CorpusError, megabytes, shown, shown_file, shown_list
 
 MIXED = "Hello, wörld: naïve café, 5 € — “quoted”.\nПривет, мир!\n吾輩は猫である。\nemoji 👩‍🚀 too\n"
 
@@ -190,7 +190,7 @@ def test_names_are_shown_without_control_characters_and_shortened() -> None:
     hostile = "../../etc/<script>alert(1)</script>\n\x1b[31m\u202egpj.\x00exe" + "a" * 10_000 + ".txt"
     for name in (shown(hostile), shown_file(hostile), shown_file("C:\\temp\\" + hostile)):
         assert name.isprintable()
-        assert len(name) <= 48
+        assert len(name) <= LONGEST_NAME
         assert name.endswith(".txt")
     assert shown_file("/tmp/somewhere/poems.txt") == "poems.txt"
     assert shown("  \n ") == "(no name)"

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.training.tiny import tiny_recipe
-from training.corpus import from_text, lines_as_documents
+from training.corpus import Corpus, from_text, lines_as_documents
 from training.kept import Texts, keep_text, read_text, texts_of
 
 TEXT = "".join(f"Zeile {i}: naïve 日本語 👍🏽\r{i}\n" for i in range(50))
 
 
-@pytest.mark.parametrize("texts", [Texts(TEXT, "held out\n"), Texts(TEXT, ""), Texts("", "")])
+@pytest.mark.parametrize(
+    "texts", [Texts(TEXT, "held out\n"), Texts(TEXT, ""), Texts("", ""), Texts("a\nb\n\nc", "d", (3, 0, 1))]
+)
 def test_texts_come_back_as_they_were(tmp_path: Path, texts: Texts) -> None:
     keep_text(tmp_path / "run", texts)
     assert read_text(tmp_path / "run") == texts
@@ -57,3 +59,22 @@ def test_the_parts_are_those_that_the_recipe_trains_on() -> None:
     assert documents.train.split("\n") == [f"line {i}" for i in range(15)]
     assert documents.held_out.split("\n") == [f"line {i}" for i in range(15, 20)]
     assert texts_of(corpus, tiny_recipe(val_fraction=0.0)) == Texts(corpus.text, "")
+
+
+def test_documents_of_several_lines_are_told_apart(tmp_path: Path) -> None:
+    """Where each is one line, its lines say as much and nothing more is kept."""
+    poems = ("one\ntwo", "", "three\n", "\ud800 four")
+    recipe = tiny_recipe(val_fraction=0.0, cut="documents")
+    texts = texts_of(Corpus("\n".join(poems), "poems", documents=poems), recipe)
+    assert texts.documents() == list(poems)
+    keep_text(tmp_path, texts)
+    kept = read_text(tmp_path)
+    assert kept is not None
+    assert kept.documents() == [*poems[:3], "? four"]
+    lines = texts_of(lines_as_documents(from_text("one\ntwo\n\nthree")), recipe)
+    assert lines.lengths is None
+    assert lines.documents() == ["one", "two", "three"]
+    keep_text(tmp_path, lines)
+    assert read_text(tmp_path) == lines, "what was kept before is gone"
+    (tmp_path / "corpus" / "documents.json.gz").write_bytes(gzip.compress(b"[1, nothing"))
+    assert read_text(tmp_path) is None

@@ -11,7 +11,7 @@ from model import GPT, GPTConfig, Tokenizer
 from tests.training.tiny import finish, tiny_corpus, tiny_recipe
 from training import recital
 from training.corpus import about
-from training.recital import recite
+from training.recital import Question, recitals, recite, spread, write_on
 from training.runs import RunFolder
 from training.setup import set_up
 from training.trainer import Trainer
@@ -61,6 +61,50 @@ def test_one_that_never_ends_has_not_stopped() -> None:
     found = recite(model.eval(), tokenizer, ["a b c d e f g"])
     assert tokenizer.end_of_text != 0
     assert (found.asked, found.exact, found.stopped) == (1, 0.0, 0.0)
+
+
+def test_each_document_as_it_was_written(learnt: Path) -> None:
+    """In one go and a token at a time; one that was changed shows what the model wrote in its place."""
+    checkpoint = recital.open_checkpoint(learnt)
+    model, tokenizer = checkpoint.model, checkpoint.tokenizer
+    assert tokenizer is not None
+    changed = [POEMS[0], "my hen laid one egg and then more eggs"]
+    outcomes = list(recitals(model, tokenizer, [*changed, POEMS[3]]))
+    assert [one.given for one in outcomes] == ["the cat sat on the mat", "my hen laid one egg and"]
+    assert [one.exact for one in outcomes] == [True, False]
+    assert [one.written for one in outcomes] == [" and purred", " then two more eggs"]
+    assert outcomes[1].expected == " then more eggs"
+    assert all(one.ended and not one.longer for one in outcomes)
+    for poem, whole in zip(changed, outcomes, strict=True):
+        question = Question.of(tokenizer, poem, 6)
+        assert question is not None
+        written = list[int]()
+        portions = [write_on(model, tokenizer, question, written, 1) for _ in range(len(whole.written.split()) + 1)]
+        assert portions == [None] * (len(portions) - 1) + [whole]
+
+
+def test_a_line_ends_with_its_line() -> None:
+    """A model that always writes the same token: a line break ends a line at once, anything else never does."""
+    tokenizer = Tokenizer.char("abc de\n")
+    model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, layers=1, heads=1, width=8, context=32, tied_head=False))
+    with torch.no_grad():
+        model.head.weight.zero_()
+    (first,) = tokenizer.encode("\n")
+    assert first == 0, "the first token is taken where all are alike"
+    question = Question.of(tokenizer, "a b c d e a b", 6, lines=True)
+    assert question is not None
+    assert question.ids[0] == first
+    outcome = write_on(model.eval(), tokenizer, question, [], None)
+    assert outcome is not None
+    assert (outcome.written, outcome.ended, outcome.exact) == ("", True, False)
+
+
+def test_documents_are_chosen_evenly() -> None:
+    long = [f"{i} b c d e f g" for i in range(100)]
+    assert spread(long, 4) == [long[0], long[25], long[50], long[75]]
+    assert spread(long[:3], 4) == long[:3]
+    assert spread(["too short", *long[:2], "again", "short"], 2) == [long[0]]
+    assert spread([], 4) == spread(["short"] * 9, 4) == []
 
 
 def test_at_the_console(learnt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,3 +89,24 @@ def test_a_text_too_wide_for_memory_is_refused_with_the_limit(tmp_path: Path, mo
     rows = "".join(f"{i},{'words ' * 20}\n" for i in range(30_000))
     with pytest.raises(CorpusError, match="and the limit is 10 MB"):
         read_corpus(write(tmp_path, "t.csv", f"id,text\n{rows}0,😀\n"), column="text")
+
+
+def test_files_that_cannot_be_read_are_left_out_where_that_is_wanted(tmp_path: Path) -> None:
+    """With `refused` the others are read; without it, or where none is left, there is a sentence."""
+    paths = [tmp_path / name for name in ("empty.txt", "a.txt", "gone.txt", "b.txt", "same.txt")]
+    for path, text in zip(paths, ("", "the cat\n", None, "the dog\n", "aaaa"), strict=True):
+        if text is not None:
+            path.write_text(text, encoding="utf-8")
+    refused: dict[int, str] = {}
+    assert read_corpora(paths, refused=refused).text == "the cat\nthe dog"
+    assert sorted(refused) == [0, 2, 4]
+    assert all(paths[place].name in sentence for place, sentence in refused.items())
+    only: dict[int, str] = {}
+    assert read_corpora(paths[:2], refused=only).name == "a.txt"
+    assert list(only) == [0]
+    with pytest.raises(CorpusError, match=r"empty\.txt"):
+        read_corpora(paths)
+    with pytest.raises(CorpusError, match=r"empty\.txt.*gone\.txt.*same\.txt"):
+        read_corpora(paths[::2], refused={})
+    with pytest.raises(CorpusError, match=r"\b1 more"):
+        read_corpora([paths[0]] * 6, refused={})

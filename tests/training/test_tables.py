@@ -41,10 +41,14 @@ def seen(path: Path) -> Preview:
     return look
 
 
-def refusal(path: Path, **options: str | bool) -> str:
-    with pytest.raises(CorpusError) as refused:
+def refused(path: Path, **options: str | bool) -> CorpusError:
+    with pytest.raises(CorpusError) as caught:
         read_corpus(path, **options)  # type: ignore[arg-type]
-    sentence = str(refused.value)
+    return caught.value
+
+
+def refusal(path: Path, **options: str | bool) -> str:
+    sentence = str(refused(path, **options))
     assert path.name in sentence
     assert sentence.isprintable()
     return sentence
@@ -297,3 +301,45 @@ def test_any_table_gives_a_corpus_or_a_sentence_and_nothing_else(tmp_path: Path)
         assert corpus.text == "\n".join(corpus.documents)
     assert read > 40
     assert refused > 40
+
+
+# --- the delimiter, and what sentences say of the options -----------------------------------------------------------
+
+
+def test_a_delimiter_can_be_chosen(tmp_path: Path) -> None:
+    path = write(tmp_path, "rows.csv", "name;text\n" + "a;one, two\n" * 3)
+    assert seen(path).layout == "semicolon"
+    assert read_corpus(path, delimiter="semicolon", column="text").documents == ("one, two",) * 3
+    assert read_corpus(path, delimiter="tab").documents == ("a;one, two",) * 3
+    look = preview(path, delimiter="bar")
+    assert look is not None
+    assert (look.columns, look.layout) == (("name;text",), "bar")
+    assert '"x" is no delimiter' in str(refused(path, delimiter="x"))
+    with pytest.raises(CorpusError, match="comma"):
+        preview(path, delimiter=";")
+    plain = write(tmp_path, "plain.txt", "a text")
+    assert "not a CSV" in refusal(plain, delimiter="comma")
+
+
+def test_sentences_are_right_on_the_page_and_at_the_console(tmp_path: Path) -> None:
+    """They name no page and no flag; the command line adds its own options."""
+    ragged = write(tmp_path, "ragged.csv", "id,text\n" + "1,the cat, the dog\n" * 3)
+    lines = write(tmp_path, "lines.jsonl", '{"text": "a good one"}\nno json\n')
+    for path, options, flags in (
+        (ragged, {}, "(See --delimiter or --keep-good-lines.)"),
+        (lines, {}, "(See --keep-good-lines.)"),
+        (ragged, {"column": "nowhere"}, "(See --column.)"),
+    ):
+        error = refused(path, **options)
+        assert error.console == f"{error} {flags}"
+        assert "--" not in str(error)
+    gone = refused(tmp_path / "gone.txt")
+    assert gone.console == str(gone)
+    for path in (
+        tmp_path / "gone.txt",
+        tmp_path,
+        write(tmp_path, "none.txt", ""),
+        write(tmp_path, "a.txt", "%PDF-1.7"),
+    ):
+        said = refusal(path)
+        assert not any(word in said.lower() for word in ("upload", "paste", "page"))
