@@ -202,11 +202,11 @@ def build_tokenizer(corpus: Corpus, recipe: Recipe, progress: Callable[[float], 
     if marked:  # what joins the documents in `text` is no part of any of them
         text = ("" if recipe.tokenizer == "char" else "\n").join(documents_of(corpus))
     if recipe.tokenizer == "bpe":
-        fraction = recipe.train.val_fraction
-        part = (
-            "\n".join(split_documents(documents_of(corpus), fraction)[0]) if marked else split_text(text, fraction)[0]
-        )
-        return Tokenizer.bpe(part, recipe.vocab_size, progress)
+        if marked:
+            text = "\n".join(split_documents(documents_of(corpus), recipe.train.val_fraction)[0])
+        else:
+            text, _ = split_text(text, recipe.train.val_fraction)
+        return Tokenizer.bpe(text, recipe.vocab_size, progress)
     if recipe.tokenizer == "char":
         return Tokenizer.char(text, end_of_text=marked)
     return Tokenizer.word(text, end_of_text=marked, spaces=recipe.tokenizer == "word")

@@ -23,7 +23,18 @@ def counting(train: int, val: int, context: int) -> Blocks:
 
 
 def built(kind: str, text: str, vocab_size: int) -> Tokenizer:
-    return build_tokenizer(tiny_corpus(text), Recipe(tokenizer=kind, vocab_size=vocab_size))  # type: ignore[arg-type]
+    recipe = Recipe(tokenizer=kind, vocab_size=vocab_size)  # type: ignore[arg-type]
+    return build_tokenizer(tiny_corpus(text), recipe.with_changes({"val_fraction": 0.0}))
+
+
+def test_the_merges_of_a_vocabulary_are_learnt_from_the_training_part_alone() -> None:
+    text = "aaab" * 90 + "xyxyzz" * 6
+    recipe = Recipe(tokenizer="bpe", vocab_size=259).with_changes({"val_fraction": 0.1})
+    assert build_tokenizer(tiny_corpus(text), recipe).merges == Tokenizer.bpe(text[:356], 259).merges
+    documents = ("aaab",) * 9 + ("xyxyzz",)
+    corpus = tiny_corpus("\n".join(documents), documents)
+    apart = build_tokenizer(corpus, recipe.with_changes({"cut": "documents"}))
+    assert not any(b"x" in apart.piece(number).raw and len(apart.piece(number).raw) > 1 for number in range(259))
 
 
 def test_the_text_is_encoded_whole_and_in_order() -> None:
