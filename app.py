@@ -60,7 +60,7 @@ def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights:
 
     decode_.__name__ = "decode"  # the name that the page's scripts call it by
     learnt = Learnt(server, weights)
-    look_up = [answering(f) for f in (learnt.learnt, learnt.places, learnt.measure)]
+    look_up = [answering(f) for f in (learnt.learnt, learnt.places, learnt.measure, learnt.by_heart)]
     opening = begin(decode_)
     imports = Imports(server)
     with gr.Blocks(title=text.TITLE, fill_width=True, analytics_enabled=False) as demo:

@@ -12,6 +12,7 @@ from explorer.session import Reading, Visitor
 from training.cleaning import TWEETS, Cleaned, Cleaning
 from training.corpus import (
     CSV_TYPES,
+    DELIMITERS,
     JSONL_TYPES,
     TABLE_TYPES,
     Corpus,
@@ -21,7 +22,7 @@ from training.corpus import (
     read_corpus,
     statistics,
 )
-from training.files import CorpusError
+from training.files import LONGEST_NAME, CorpusError, shown, shown_file
 from training.hub import SHELF, from_shelf
 
 DEFAULT = "tales"
@@ -65,36 +66,80 @@ def take(key: str) -> Corpus:
     return read_corpus(path, column=example.column, name=example.title, source="shipped")
 
 
-def read(reading: Reading, max_bytes: int) -> Corpus:
-    """The text in a visitor's files. Raises CorpusError."""
+def read(reading: Reading, max_bytes: int, refused: dict[int, str]) -> Corpus:
+    """The text in a visitor's files. refused: filled as by `read_corpora`. Raises CorpusError where none is left."""
     return read_corpora(
         reading.paths,
         column=reading.column,
+        delimiter=reading.delimiter,
         keep_good_lines=reading.keep_good,
         max_bytes=max_bytes,
         names=reading.names,
         source=reading.source,
+        refused=refused,
     )
 
 
-def table(reading: Reading | None, max_bytes: int) -> dict[str, Any]:
-    """The columns of the first table among the files, with its first rows, to choose from; none where there is none."""
-    nothing: dict[str, Any] = {"columns": [], "rows": [], "column": None, "keep_good": False, "can_keep": False}
-    if reading is None:
-        return nothing
-    kinds = [Path(path).suffix.lower() for path in reading.paths]
-    nothing |= {"keep_good": reading.keep_good, "can_keep": any(k in CSV_TYPES + JSONL_TYPES for k in kinds)}
-    for path, kind in zip(reading.paths, kinds, strict=True):
+def table(visitor: Visitor, max_bytes: int) -> dict[str, Any]:
+    """The visitor's files, and the first table among them, to choose how it is read: its columns and first rows; or
+    those of the one that was refused last, as long as it can be read in another way."""
+    used, wish = visitor.reading, visitor.wish
+    reading = wish or used
+    listed = [_file(used, place) for place in used.used] if used and used.source == "file" else []
+    found = _first_table(reading, max_bytes) if reading else {}
+    return _NO_TABLE | {"files": listed} | found | {"refused": name_of(wish, 0) if wish else None}
+
+
+_NO_TABLE: dict[str, Any] = {
+    "columns": [],
+    "rows": [],
+    "column": None,
+    "keep_good": False,
+    "can_keep": False,
+    "delimiter": None,
+    "delimiters": [],
+    "layout": None,
+}
+
+
+def can_be_mended(reading: Reading, max_bytes: int) -> bool:
+    """Whether files that were refused could be read by another column or delimiter, or without their bad lines."""
+    found = _first_table(reading, max_bytes)
+    return bool(found.get("rows") or found.get("can_keep"))
+
+
+def name_of(reading: Reading, place: int) -> str:
+    """What a file is called, as it may be shown."""
+    return shown(reading.names[place], LONGEST_NAME) if reading.names else shown_file(reading.paths[place])
+
+
+def _file(reading: Reading, place: int) -> list[Any]:
+    path = Path(reading.paths[place])
+    return [name_of(reading, place), path.stat().st_size if path.exists() else None]
+
+
+def _first_table(reading: Reading, max_bytes: int) -> dict[str, Any]:
+    """What `table` says of the first file with columns, those in use before those refused beside them; nothing of
+    files that cannot be looked into."""
+    found: dict[str, Any] = {}
+    for place in [*reading.used, *dict(reading.refused)]:
+        kind = Path(reading.paths[place]).suffix.lower()
         if kind not in TABLE_TYPES:
             continue
         try:
-            look = preview(path, max_bytes=max_bytes)
+            look = preview(reading.paths[place], delimiter=reading.delimiter, max_bytes=max_bytes)
         except CorpusError:
             continue  # the card says what is wrong with the file
-        if look is not None and len(look.columns) > 1:
+        if look is None or not look.rows:
+            continue
+        if kind in CSV_TYPES + JSONL_TYPES:
+            found |= {"can_keep": True, "keep_good": reading.keep_good}
+        if kind in CSV_TYPES:
+            found |= {"delimiters": list(DELIMITERS), "delimiter": reading.delimiter, "layout": look.layout}
+        if "columns" not in found and len(look.columns) > 1:
             chosen = reading.column if reading.column in look.columns else look.guess
-            return nothing | {"columns": list(look.columns), "rows": [list(row) for row in look.rows], "column": chosen}
-    return nothing
+            found |= {"columns": list(look.columns), "rows": [list(row) for row in look.rows], "column": chosen}
+    return found
 
 
 def cleaned(done: Cleaned, cleaning: Cleaning) -> dict[str, Any]:
@@ -147,6 +192,10 @@ def describe(visitor: Visitor) -> dict[str, Any]:
         "source": corpus.source,
         "encoding": corpus.encoding,
         # the plain case is said above the notes
+        "example": visitor.example,
+        "taken": visitor.taken,
+        "files": len(visitor.reading.used) if visitor.reading else 0,
+        "refused": [sentence for _, sentence in visitor.reading.refused] if visitor.reading else [],
         "notes": [note for note in corpus.notes if not note.startswith("Encoding: UTF-8")],
         "characters": counted.characters,
         "figures": figures,

@@ -18,6 +18,7 @@ from typing import Any
 
 from explorer.decode import RequestError, ids_of, settings_of, whole
 from explorer.jobs import JobError
+from explorer.recitals import WORDS, Exam, Portion, told
 from explorer.server import Server
 from explorer.session import Visitor
 from explorer.shelf import View
@@ -32,11 +33,16 @@ from training.kept import FOLDER, Texts, read_text
 from training.verbatim import GRAM, MEMORISED, NEW, Index, Piece, verdict
 
 CORPORA = Path(__file__).resolve().parents[1] / "assets" / "corpora"
-CHARACTERS = 1000  # written and measured at a time
+LENGTHS = (1000, 5000)  # characters that may be written and measured at a time
+CHARACTERS = LENGTHS[0]
 PLACES = 20  # shown of a piece
 _TOKENS_A_CALL = 32
-_LONGEST = 20 * CHARACTERS  # of what the page may send back as written so far
+_LONGEST = 20 * LENGTHS[-1]  # of what the page may send back as written so far
 _NOT_YOURS = "Only the browser that started this training can look into its text."
+_NOT_ITS_OWN = (
+    "The text that this model was trained on did not come with it, so it cannot be asked for it. Train a model here: "
+    "a training keeps its text."
+)
 _NOT_KEPT = (
     "The text that this model was trained on did not come with it. Bring that text in the Corpus tab, and what the "
     "model writes is looked up there."
@@ -86,20 +92,47 @@ class Learnt:
         }
 
     def measure(self, raw: Any) -> dict[str, Any]:
-        """Write on at a text of CHARACTERS characters, a few tokens a call, and measure it once it is whole.
+        """Write on at a text of a length out of LENGTHS, a few tokens a call, and measure it once it is whole.
 
         The page sends back what the last call answered, so the server keeps nothing and holds nobody up for long.
         """
         request, visitor, view = self._asked(raw)
+        wanted = whole(request.get("wanted", CHARACTERS), "wanted", LENGTHS[0], LENGTHS[-1])
+        if wanted not in LENGTHS:
+            raise RequestError(f"A text of {wanted:,} characters cannot be asked for: reload the page.")
         draft = _Draft.of(request.get("draft"), view, self._server.limits.text_tokens)
         settings = settings_of(request.get("settings") or {})
         with self._server.decoding:
             draft.write_on(view, settings)
         text = draft.text(view.tokenizer)
-        reply = {"draft": draft.packed(), "characters": len(text), "wanted": CHARACTERS, "result": None}
-        if draft.whole(view.tokenizer):
-            reply["result"] = measured(text[:CHARACTERS], self._find_or_none(view.ref, visitor))
+        reply = {"draft": draft.packed(), "characters": len(text), "wanted": wanted, "result": None}
+        if draft.whole(view.tokenizer, wanted):
+            reply["result"] = measured(text[:wanted], self._find_or_none(view.ref, visitor))
         return reply
+
+    def by_heart(self, raw: Any) -> dict[str, Any]:
+        """Ask a model for some documents that it learnt from, a few tokens a call. Raises ValueError with a sentence.
+
+        The page sends back the draft of the last reply until there is none, so nobody is held up for long here either.
+        """
+        request, visitor, view = self._asked(raw)
+        source = self._find(view.ref, visitor)
+        if source is None or not source.own:
+            raise JobError(_NOT_ITS_OWN)
+        kind, _, name = view.ref.partition(":")
+        recipe = self._server.jobs.find(name).info.recipe if kind == "run" else None
+        exam = Exam.of(source.texts, recipe)
+        portion = Portion.of(request.get("draft"), exam, view, self._server.limits.text_tokens)
+        with self._server.decoding:
+            outcomes = portion.write_on(exam, view, self._server.limits.tokens_a_call)
+        return {
+            "unit": exam.unit,
+            "words": WORDS,
+            "asked": len(exam.documents),
+            "done": portion.document,
+            "outcomes": [told(outcome) for outcome in outcomes],
+            "draft": portion.packed() if portion.document < len(exam.documents) else None,
+        }
 
     def _asked(self, raw: Any) -> tuple[dict[str, Any], Visitor, View]:
         if not isinstance(raw, dict):
@@ -218,9 +251,9 @@ class _Draft:
         """All of it, a document a line or more."""
         return "\n".join([*self.written, _plain(tokenizer, self.ids[1:])])
 
-    def whole(self, tokenizer: Tokenizer) -> bool:
+    def whole(self, tokenizer: Tokenizer, wanted: int) -> bool:
         """Whether it is long enough, or never will be: a model may write nothing but ends and empty tokens."""
-        return len(self.text(tokenizer)) >= CHARACTERS or len(self.ids) + len(self.written) > CHARACTERS
+        return len(self.text(tokenizer)) >= wanted or len(self.ids) + len(self.written) > wanted
 
     def packed(self) -> dict[str, Any]:
         """For the page to send back."""

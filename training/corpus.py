@@ -99,7 +99,8 @@ def read_corpus(
     texts of a ZIP archive, in the order of their names.
 
     `column` and `field` may be left out: the one that looks most like text is taken, and named in the notes.
-    `delimiter` of a CSV: "comma", "semicolon", "tab" or "bar"; None: the one that fits best. `keep_good_lines` leaves broken JSON lines and ragged rows out instead of refusing the file. `name` is shown in
+    `delimiter` of a CSV: "comma", "semicolon", "tab" or "bar"; None: the one that fits best.
+    `keep_good_lines` leaves broken JSON lines and ragged rows out instead of refusing the file. `name` is shown in
     place of the file's.
     Raises CorpusError, with a sentence that says what is wrong and what to do.
     """
@@ -273,7 +274,8 @@ class _Options(NamedTuple):
     max_bytes: int
 
 
-_Given, _Made = TypeVar("_Given"), TypeVar("_Made")
+_Given = TypeVar("_Given")
+_Made = TypeVar("_Made")
 _NAMED_REFUSALS = 5
 
 

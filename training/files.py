@@ -182,7 +182,7 @@ def open_source(path: str | Path, max_bytes: int = DEFAULT_MAX_BYTES, name: str 
         if size == 0:
             raise empty(label)
     except FileNotFoundError:
-        raise CorpusError(f'There is no file "{label}" (any more). Check its name and where it lies, and give it again.') from None
+        raise CorpusError(f'There is no file "{label}" (any more). Check its name, and give it again.') from None
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path; CorpusError passes through
         if isinstance(error, CorpusError):
             raise

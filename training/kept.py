@@ -2,6 +2,7 @@
 
 <run>/corpus/train.txt.gz       what it learnt from
 <run>/corpus/held-out.txt.gz    what it was measured on and never learnt from; missing where nothing was held out
+<run>/corpus/documents.json.gz  characters of each document in train.txt; missing where its lines are the documents
 
 Plain text, UTF-8, gzip: `zcat` reads it. Deleting the folder of the run deletes it too.
 """
@@ -9,6 +10,7 @@ Plain text, UTF-8, gzip: `zcat` reads it. Deleting the folder of the run deletes
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +21,7 @@ from training.corpus import Corpus, split_documents, split_text
 from training.data import documents_of, trained_part
 
 FOLDER = "corpus"
-_TRAIN, _HELD_OUT = "train.txt.gz", "held-out.txt.gz"
+_TRAIN, _HELD_OUT, _DOCUMENTS = "train.txt.gz", "held-out.txt.gz", "documents.json.gz"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,18 @@ class Texts:
 
     train: str = field(repr=False)
     held_out: str = field(repr=False)
+    lengths: tuple[int, ...] | None = field(default=None, repr=False)
+    """Characters of each document in `train`, where one has several lines; None: each line is one."""
+
+    def documents(self) -> list[str]:
+        """The documents that were learnt from; lines that are not blank, where `lengths` does not tell them apart."""
+        if self.lengths is None:
+            return [line for line in self.train.split("\n") if line.strip()]
+        found, at = [], 0
+        for length in self.lengths:
+            found.append(self.train[at : at + length])
+            at += length + 1  # the line break that joins them
+        return found
 
 
 def texts_of(corpus: Corpus, recipe: Recipe) -> Texts:
@@ -38,7 +52,8 @@ def texts_of(corpus: Corpus, recipe: Recipe) -> Texts:
     corpus, fraction = trained_part(corpus, recipe), recipe.train.val_fraction
     if recipe.cut == "documents":
         train, held_out = split_documents(documents_of(corpus), fraction)
-        return Texts("\n".join(train), "\n".join(held_out))
+        lengths = tuple(map(len, train)) if any("\n" in document for document in train) else None
+        return Texts("\n".join(train), "\n".join(held_out), lengths)
     return Texts(*split_text(corpus.text, fraction))
 
 
@@ -47,19 +62,22 @@ def keep_text(folder: Path, texts: Texts) -> None:
     place = folder / FOLDER
     place.mkdir(parents=True, exist_ok=True)
     write_atomically(place / _TRAIN, _packed(texts.train))
-    if texts.held_out:
-        write_atomically(place / _HELD_OUT, _packed(texts.held_out))
-    else:
-        (place / _HELD_OUT).unlink(missing_ok=True)
+    lengths = "" if texts.lengths is None else json.dumps(texts.lengths)
+    for name, text in ((_HELD_OUT, texts.held_out), (_DOCUMENTS, lengths)):
+        if text:
+            write_atomically(place / name, _packed(text))
+        else:
+            (place / name).unlink(missing_ok=True)
 
 
 def read_text(folder: Path) -> Texts | None:
     """The texts of the run in this folder; None where none were kept (as by older versions) or they are damaged."""
     try:
         train = _unpacked(folder / FOLDER / _TRAIN)
-        held_out = folder / FOLDER / _HELD_OUT
-        return Texts(train, _unpacked(held_out) if held_out.exists() else "")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError):
+        held_out, documents = folder / FOLDER / _HELD_OUT, folder / FOLDER / _DOCUMENTS
+        lengths = tuple(map(int, json.loads(_unpacked(documents)))) if documents.exists() else None
+        return Texts(train, _unpacked(held_out) if held_out.exists() else "", lengths)
+    except (OSError, EOFError, zlib.error, ValueError, TypeError):  # ValueError: no UTF-8, no JSON
         return None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,53 @@ class Recital:
     stopped: float
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """One document as a model wrote it on. given: its beginning; expected: what follows there; ended: whether the model
+    stopped by itself; longer: whether it has more tokens than the model sees at once, so that it cannot come back."""
+
+    given: str
+    expected: str
+    written: str
+    ended: bool
+    longer: bool
+
+    @property
+    def exact(self) -> bool:
+        """Whether it came back to the letter, and then ended."""
+        return self.ended and self.written == self.expected
+
+
+@dataclass(frozen=True)
+class Question:
+    """A document to ask for. ids: what the model is given; rest: tokens that follow in the document; lines: its end is
+    that of its line, not the end-of-text token."""
+
+    given: str
+    expected: str
+    ids: tuple[int, ...]
+    rest: int
+    lines: bool
+
+    @classmethod
+    def of(
+        cls, tokenizer: Tokenizer, document: str, words: int, start_mark: bool = False, lines: bool = False
+    ) -> Question | None:
+        """The question for a document; None where it has `words` words or fewer. Raises UnknownText.
+
+        start_mark: documents began with the end-of-text token in training. lines: it is a line of a text, and comes
+        after a line break.
+        """
+        found = _beginning(document, words)
+        if found is None:
+            return None
+        cut, mark = found.end(), tokenizer.end_of_text
+        ids = tokenizer.encode(document[:cut])
+        rest = len(tokenizer.encode(document)) - len(ids)
+        before = tokenizer.encode_known("\n").ids if lines else [mark] if start_mark and mark is not None else []
+        return cls(document[:cut], document[cut:], (*before, *ids), rest, lines)
+
+
 def recite(
     model: GPT, tokenizer: Tokenizer, documents: Sequence[str], words: int = 6, start_mark: bool = False
 ) -> Recital:
@@ -42,19 +89,50 @@ def recite(
     start_mark: documents began with the end-of-text token in training. Documents of `words` words or fewer are not
     asked for. Raises ValueError where none is left.
     """
-    beginnings = [(document, found.end()) for document in documents if (found := _beginning(document, words))]
-    if not beginnings:
+    found = list(recitals(model, tokenizer, documents, words, start_mark))
+    if not found:
         raise ValueError(f"no document has more than {words} words: ask with fewer.")
-    mark = tokenizer.end_of_text
-    exact = stopped = 0
-    for document, cut in beginnings:
-        ids = tokenizer.encode(document[:cut])
-        rest = len(tokenizer.encode(document)) - len(ids)
-        head = [mark] if start_mark and mark is not None else []
-        written, ended = _continue(model, [*head, *ids], rest + MARGIN, mark)
-        stopped += ended
-        exact += ended and document[:cut] + tokenizer.decode(written, after=ids[-1:]) == document
-    return Recital(len(beginnings), exact / len(beginnings), stopped / len(beginnings))
+    asked = len(found)
+    return Recital(asked, sum(one.exact for one in found) / asked, sum(one.ended for one in found) / asked)
+
+
+def recitals(
+    model: GPT, tokenizer: Tokenizer, documents: Iterable[str], words: int = 6, start_mark: bool = False
+) -> Iterator[Outcome]:
+    """How each document came back that is long enough to be asked for; see `recite`."""
+    for document in documents:
+        question = Question.of(tokenizer, document, words, start_mark)
+        outcome = write_on(model, tokenizer, question, [], None) if question is not None else None
+        if outcome is not None:
+            yield outcome
+
+
+def write_on(
+    model: GPT, tokenizer: Tokenizer, question: Question, written: list[int], count: int | None
+) -> Outcome | None:
+    """Append up to `count` tokens more (None: all) to what the model has `written`; the outcome once that is whole."""
+    room = max(1, model.config.context - len(question.ids) + 1)
+    most = min(question.rest + MARGIN, room)
+    portion = most - len(written) if count is None else min(count, most - len(written))
+    more, ended = _continue(model, [*question.ids, *written], portion, tokenizer.end_of_text)
+    written += more
+    text = tokenizer.decode(written, after=question.ids[-1:])
+    if question.lines and "\n" in text:
+        text, ended = text[: text.index("\n")], True
+    if not ended and len(written) < most and len(more) == portion:
+        return None
+    longer = len(question.ids) + question.rest > model.config.context
+    return Outcome(question.given, question.expected, text, ended, longer)
+
+
+def spread(documents: Sequence[str], most: int, words: int = 6) -> list[str]:
+    """Up to `most` documents of more than `words` words, evenly spread: the first such of each of `most` stretches."""
+    chosen: list[str] = []
+    stretches = min(most, len(documents))
+    for number in range(stretches):
+        stretch = range(number * len(documents) // stretches, (number + 1) * len(documents) // stretches)
+        chosen += next(([documents[i]] for i in stretch if _beginning(documents[i], words)), [])
+    return chosen
 
 
 def _beginning(document: str, words: int) -> re.Match[str] | None:

@@ -356,7 +356,9 @@ def find_column(wanted: str, columns: Sequence[str], name: str, what: str) -> in
     close = [place for place, column in enumerate(columns) if column.strip().lower() == wanted.strip().lower()]
     if len(close) == 1:
         return close[0]
-    raise CorpusError(f'"{name}" has no {what} "{shown(wanted)}". Choose one of its {what}s: {shown_list(columns)}.')
+    raise CorpusError(
+        f'"{name}" has no {what} "{shown(wanted)}". Choose one of its {what}s: {shown_list(columns)}.', "column"
+    )
 
 
 def kept(cells: list[str], what: str, column: str, columns: Sequence[str], name: str, notes: list[str]) -> Documents:

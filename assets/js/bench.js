@@ -132,7 +132,13 @@
       progress(0);
       state('waiting');
     }
-    return { root, begin, progress, show, fail };
+    /** Another text is read: what stands here is no longer true of anything. */
+    function clear() {
+      notice.hidden = problem.hidden = true;
+      begin();
+      strip.show([]);
+    }
+    return { root, begin, clear, progress, show, fail };
   }
 
   // ---- the figures ------------------------------------------------------------------------------------------------
@@ -148,7 +154,7 @@
       cell(ratio(f.tokens, f.characters, 3)), cell(ratio(f.characters, f.tokens, 2)),
       cell(f.characters < f.learnt && f.used < f.entries ? '≥ ' : '', number(f.used), ' ', h('span', { class: 'g-bench-share' }, glass.percent(f.used / f.entries))),
       cell(f.held_out ? glass.percent(f.unknown / f.held_out) : '–'),
-      h('td', { class: 'g-bench-longest' }, f.longest.slice(0, 3).map(([, text, type]) => h('span', {}, glass.piece(text, type)))),
+      h('td', { class: 'g-bench-longest' }, kind === 'char' ? '–' : f.longest.slice(0, 3).map(([, text, type]) => h('span', {}, glass.piece(text, type)))),
       cell(f.seconds === null ? 'comes ready' : f.seconds < 0.1 ? '< 0.1 s' : f.seconds.toFixed(1) + ' s'));
   }
 
@@ -319,6 +325,17 @@
       root.dataset.state = all.includes('waiting') ? 'waiting' : 'ready';
     }
 
+    /** The answers of the text before go: none of its figures stands beside another text's name. */
+    function forget() {
+      for (const [kind] of KINDS) {
+        turn[kind] = (turn[kind] || 0) + 1; // an answer under way is about the text before
+        delete replies[kind];
+        if (seen) rows[kind].clear();
+        film.take(kind, null);
+      }
+      figures.paint(replies);
+    }
+
     const everything = () => refresh(KINDS.map(([kind]) => kind));
     /** Once typing has paused, or the page has come to rest with another text. */
     function soon() {
@@ -337,6 +354,7 @@
       glass.on(topic, (value) => {
         if (!value || value.ok === false) return;
         if (!typed) sentence = null;
+        forget();
         soon();
       }, root);
     }

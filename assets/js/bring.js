@@ -1,6 +1,7 @@
-/* Corpus, the left card: 'columns' shows the first rows of a table and lets one choose the column that holds the text,
-   or leave broken lines out; 'hub' lists the files of a data set on the Hugging Face Hub and fetches one of them.
-   Both put a text they got on the topic `corpus`; `reading` is what is known of the files read last. */
+/* Corpus, the left card: 'columns' lists the files in use, shows the first rows of a table and lets one choose the
+   column that holds the text, what parts its cells, or leave broken lines out; 'hub' lists the files of a data set on the Hugging Face Hub and fetches one of them.
+   Both put a text they got on the topic `corpus`; `reading` is what is known of the files read last, `adding` whether
+   the next ones join them. */
 (function () {
   'use strict';
   const { h } = glass;
@@ -12,6 +13,9 @@
     return value.toFixed(1).replace('.0', '') + unit;
   };
 
+  const MOST_LISTED = 12;
+  const CUTS = { comma: 'comma  ,', semicolon: 'semicolon  ;', tab: 'tab', bar: 'bar  |' };
+
   function took(reply) {
     glass.emit('reading', reply.reading);
     glass.emit('corpus', reply.corpus);
@@ -20,16 +24,17 @@
   glass.component('columns', function ({ element, props, server, watch }) {
     const problem = h('p', { class: 'g-tip g-wrong', role: 'alert', hidden: true, 'data-testid': 'columns-error' });
     const body = h('div', {});
-    const root = h('section', { class: 'g-columns', 'data-testid': 'columns', hidden: true, 'aria-label': 'The file' }, body, problem);
-    element.querySelector('.g-mount').replaceChildren(root);
+    const root = h('section', { class: 'g-columns', 'data-testid': 'columns', hidden: true, 'aria-label': 'The table' }, body, problem);
+    const inUse = h('section', { class: 'g-in-use', 'data-testid': 'files', hidden: true, 'aria-label': 'Files in use' });
+    element.querySelector('.g-mount').replaceChildren(h('div', { class: 'g-brought' }, inUse, root));
     let known = null, asked = 0;
 
-    async function choose(column, keep) {
+    async function choose(column, keep, delimiter = known.delimiter) {
       const mine = ++asked;
       root.setAttribute('aria-busy', 'true');
       problem.hidden = true;
       try {
-        const reply = await glass.call(server, 'choose', { session: glass.session, column, keep_good: keep }, { quiet: true });
+        const reply = await glass.call(server, 'choose', { session: glass.session, column, keep_good: keep, delimiter }, { quiet: true });
         if (mine === asked) took(reply);
       } catch (error) {
         if (mine !== asked) return;
@@ -64,15 +69,39 @@
           h('td', { class: at === on ? 'on' : '' }, h('bdi', { title: cell.length > 60 ? cell : null }, cell))))))));
     }
 
+    /** The files that the text is made of, under the names that the visitor gave them. */
+    function list(files) {
+      inUse.hidden = !files.length;
+      if (inUse.hidden) { inUse.replaceChildren(); return; }
+      const box = h('input', { type: 'checkbox', id: 'add-files', checked: Boolean(glass.last('adding')), onchange: () => glass.emit('adding', box.checked) });
+      inUse.replaceChildren(
+        h('h3', { class: 'g-subtitle' }, files.length > 1 ? files.length + ' files joined' : 'In use'),
+        h('ul', { class: 'g-files' }, files.slice(0, MOST_LISTED).map(([name, bytes]) => h('li', {}, h('bdi', { class: 'g-file' }, name), h('span', { class: 'g-fine' }, size(bytes)))),
+          files.length > MOST_LISTED ? h('li', { class: 'g-fine' }, 'and ' + (files.length - MOST_LISTED) + ' more') : null),
+        h('label', { class: 'g-check', for: 'add-files' }, box, 'Add the next files to ' + (files.length > 1 ? 'these' : 'this one')));
+    }
+
+    /** What parts the cells: found out, or chosen by hand. */
+    function cut(reading) {
+      const found = reading.delimiter ? '' : ': ' + reading.layout;
+      const options = reading.delimiters.map((word) => h('option', { value: word }, CUTS[word] || word));
+      const box = h('select', { class: 'g-field', id: 'delimiter', 'data-testid': 'delimiter', onchange: () => choose(null, known.keep_good, box.value || null) },
+        h('option', { value: '' }, 'automatic' + found), options);
+      box.value = reading.delimiter || '';
+      return h('label', { class: 'g-check', for: 'delimiter' }, 'Cells are parted by', box);
+    }
+
     function show(reading) {
       known = reading;
-      root.hidden = !reading || !(reading.columns.length || reading.can_keep);
+      list((reading && reading.files) || []);
+      root.hidden = !reading || !(reading.columns.length || reading.can_keep || reading.refused);
       if (root.hidden) { body.replaceChildren(); problem.hidden = true; return; }
       const box = h('input', { type: 'checkbox', id: 'keep-good', checked: reading.keep_good, onchange: () => choose(known.column, box.checked) });
-      const parts = [];
+      const parts = reading.refused ? [h('p', { class: 'g-fine', 'data-testid': 'mend' }, 'Read ', h('bdi', {}, '"' + reading.refused + '"'), ' in another way:')] : [];
       if (reading.columns.length) {
         parts.push(h('h3', { class: 'g-subtitle' }, 'Which column holds the text?'), grid(reading));
       }
+      if (reading.delimiters.length) parts.push(cut(reading));
       if (reading.can_keep) {
         parts.push(h('label', { class: 'g-check', for: 'keep-good' }, box, 'Keep the good lines only'));
       }
@@ -83,7 +112,13 @@
     }
 
     glass.on('reading', (reading) => { problem.hidden = true; show(reading); }, root);
-    watch('value', () => { if (props.value && props.value.ok !== false) glass.emit('reading', props.value); });
+    watch('value', () => {
+      if (!props.value || props.value.ok === false) return;
+      glass.emit('adding', false); // said for one selection
+      glass.emit('reading', props.value);
+    });
+    // A text that came without files: on the Train tab, say.
+    glass.on('corpus', (corpus) => { if (known && corpus && corpus.ok && !corpus.files) glass.emit('reading', null); }, root);
     if (!glass.last('reading')) {
       glass.call(server, 'reading', { session: glass.session }, { quiet: true })
         .then((reply) => { if (!glass.last('reading')) glass.emit('reading', reply); }, () => {});
@@ -102,6 +137,17 @@
       h('label', { class: 'g-subtitle', for: 'hub-name' }, 'Or a data set from the Hugging Face Hub'),
       h('div', { class: 'g-hub-row' }, box, go), problem, list);
     element.querySelector('.g-mount').replaceChildren(form);
+
+    let taken = null;
+    glass.on('corpus', (corpus) => {
+      if (!corpus || corpus.ok === false) return;
+      const another = taken !== null && taken !== corpus.taken && (corpus.example || !String(corpus.source).startsWith('hub:'));
+      taken = corpus.taken;
+      if (!another) return;
+      box.value = ''; // another text is in use
+      list.replaceChildren();
+      problem.hidden = true;
+    }, form);
 
     async function busy(button, words, work) {
       const label = button.textContent;

@@ -45,25 +45,38 @@
     return value.toFixed(1).replace('.0', '') + unit;
   }
 
-  function tooLarge(files) {
-    const most = glass.last('upload'), large = most && [...(files || [])].find((file) => file.size > most);
-    return large && '"' + large.name + '" is ' + size(large.size) + ', and the limit is ' + size(most) + '. Cut it to its first '
-      + size(most) + ' or take a part of it; a small GPT learns its style from one to five megabytes.';
-  }
+  const tooLarge = (file, most) => '"' + file.name + '" is ' + size(file.size) + ', and the limit is ' + size(most) + '. Cut it to its first '
+    + size(most) + ' or take a part of it; a small GPT learns its style from one to five megabytes.';
+  let leftOut = []; // sentences about files of a selection whose others are on their way
 
   /** Gradio uploads on these events, at the drop field itself; the document hears of them first. */
   function guard(event) {
     if (!event.target.closest || !event.target.closest('#upload')) return;
-    const sentence = tooLarge(event.type === 'drop' ? event.dataTransfer && event.dataTransfer.files : event.target.files);
-    if (!sentence || !refuse) return;
+    const dropped = event.type === 'drop', most = glass.last('upload');
+    const files = [...((dropped ? event.dataTransfer && event.dataTransfer.files : event.target.files) || [])];
+    const large = most ? files.filter((file) => file.size > most) : [];
+    if (!large.length || !refuse) return;
     event.stopImmediatePropagation();
     event.preventDefault();
-    if (event.type === 'change') event.target.value = '';
-    else event.target.dispatchEvent(new Event('drop', { bubbles: true, cancelable: true })); // an empty one ends Gradio's highlight
-    refuse(sentence);
+    const rest = new DataTransfer(), sentences = large.map((file) => tooLarge(file, most));
+    for (const file of files) if (!large.includes(file)) rest.items.add(file);
+    if (rest.files.length) leftOut = sentences;
+    else refuse(sentences.join(' '));
+    if (dropped) { // an empty one ends Gradio's highlight
+      event.target.dispatchEvent(new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer: rest }));
+    } else if (rest.files.length) {
+      event.target.files = rest.files;
+      event.target.dispatchEvent(new Event('change', { bubbles: true }));
+    } else event.target.value = '';
   }
   document.addEventListener('change', guard, true);
   document.addEventListener('drop', guard, true);
+
+  /** Whether something stands in the box of a source that the text is not from. */
+  function stale(corpus) {
+    const filled = (selector) => Boolean((document.querySelector(selector) || {}).value);
+    return (corpus.source !== 'paste' && filled('#paste textarea')) || (!corpus.example && filled('#example input'));
+  }
 
   /** Gradio's lists have no placeholder of their own, and this one comes a little after the card. */
   function invite(frames = 120) {
@@ -81,21 +94,32 @@
     }
   }
 
-  glass.component('corpus', function ({ element, props, server, watch }) {
+  glass.component('corpus', function ({ element, props, server, trigger, watch }) {
     const problem = h('p', { class: 'g-tip g-wrong', role: 'alert', hidden: true, 'data-testid': 'corpus-error' });
     const body = h('div', {}, h('p', { class: 'g-empty' }, 'Reading the text…'));
     const root = h('section', { class: 'g-card g-corpus', 'data-testid': 'corpus' }, problem, body);
     element.querySelector('.g-mount').replaceChildren(root);
 
+    let taken = null;
+
     function show(corpus) {
       if (!corpus) return;
-      problem.hidden = corpus.ok !== false;
+      const beside = [...leftOut, ...(corpus.refused || [])];
+      problem.hidden = corpus.ok !== false && !beside.length;
       if (corpus.ok === false) {
-        problem.textContent = corpus.error + (root.dataset.name ? ' The text below stays in use.' : '');
+        problem.textContent = [...leftOut, corpus.error].join(' ') + (root.dataset.name ? ' The text below stays in use.' : '');
         if (!root.dataset.name) body.replaceChildren();
         problem.scrollIntoView({ block: 'nearest' }); // on a phone the card lies below what was pressed
+        leftOut = [];
         return; // the text that was there stays
       }
+      if (beside.length) {
+        problem.textContent = beside.join(' ') + (corpus.files > 1 ? ' The other files are used.' : ' The other file is used.');
+        problem.scrollIntoView({ block: 'nearest' });
+        leftOut = [];
+      }
+      if (taken !== null && taken !== corpus.taken && stale(corpus)) trigger('clear'); // see the tab
+      taken = corpus.taken;
       body.replaceChildren(...card(corpus).filter(Boolean));
       root.dataset.name = corpus.name;
       root.dataset.characters = corpus.characters;

@@ -16,10 +16,13 @@
     head: [0, 0], rows: 12, ended: false, notice: null, unknown: [], problem: null,
     busy: null, playing: null, calls: 0, dropped: 0,
   };
-  let server = null, recalled = false, typed = false, ticket = 0, flying = null, waiting = {}, endedAt = -1, identity = '';
+  let server = null, recalled = false, restoring = false, typed = false, ticket = 0, flying = null, waiting = {}, endedAt = -1, identity = '';
   let nexts = new Map(), starts = new Map(), maps = null, exacts = new Map(), timer = 0, tries = 0;
 
-  const announce = () => glass.emit('decode', state);
+  function announce() {
+    remember();
+    glass.emit('decode', state);
+  }
   const clamp = (x, low, high) => Math.max(low, Math.min(high, x));
   const startAt = (length) => starts.get(length) ?? Math.max(0, length - (state.model ? state.model.context : length));
 
@@ -159,6 +162,7 @@
       reply.next = null; // the settings moved on while it was computed: its tokens and maps are right, its odds are not
     }
     try {
+      if (reply && restoring) state.head = [reply.exact.layer, reply.exact.head];
       if (reply) take(reply, kind === 'open', body.rows);
     } catch (error) {
       problem = error.message;
@@ -225,16 +229,54 @@
     if (server && state.model && !recalled) recall();
   }
 
-  /** After a reload: back to the model that was being looked at. One that is gone is forgotten without a word. */
+  /** After a reload: back to the model that was being looked at, and to its text. One that is gone is forgotten without a
+      word. */
   async function recall() {
     recalled = true;
-    const ref = stored();
+    const ref = stored() || state.ref, kept = glass.texts.get(ref);
+    if (kept && (await restore(ref, kept))) return;
     if (!ref || ref === state.ref) return;
     if (!(await useModel(ref)) && state.problem) {
       store(null);
       state.problem = null;
       announce();
     }
+  }
+
+  /** What a reload would lose, under the model's name. Only what stands still is worth keeping. */
+  function remember() {
+    if (!recalled || restoring || !state.model || !state.length || flying) return;
+    const { ref, prompt, prompt_tokens, length, head, rows } = state;
+    glass.texts.keep(ref, { step: state.model.step, prompt, typed, ids: state.ids, prompt_tokens, length, head, rows, settings: state.settings });
+  }
+
+  /** Sends a kept text's tokens back; false where there is nothing to bring back or the server cannot. */
+  async function restore(ref, kept) {
+    const before = { prompt: state.prompt, settings: { ...state.settings }, rows: state.rows };
+    const same = ref === state.ref && kept.length === state.length && String(kept.ids) === String(state.ids) && String(kept.head) === String(state.head)
+      && Object.keys(kept.settings).every((key) => kept.settings[key] === state.settings[key]);
+    if (same) return true;
+    restoring = true;
+    state.prompt = kept.prompt;
+    state.rows = kept.rows;
+    Object.assign(state.settings, kept.settings);
+    const went = await send('open', {
+      session: glass.session, model: ref, step: kept.step, prompt: null, ids: kept.ids, prompt_tokens: kept.prompt_tokens, append: null,
+      settings: { ...state.settings }, head: kept.head, rows: kept.rows, have: { maps: 0, exact: 0 },
+    });
+    restoring = false;
+    if (!went) {
+      glass.texts.keep(ref, null);
+      Object.assign(state, before, { problem: null });
+      announce();
+      return false;
+    }
+    typed = kept.typed;
+    stand(kept.length);
+    glass.emit('head', state.head);
+    announce();
+    await ensure();
+    return true;
   }
 
   function stored() {

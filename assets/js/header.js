@@ -42,13 +42,37 @@
 
   function buildChip() {
     const name = h('b', {class: 'g-chip-name'});
-    const list = h('span', {class: 'g-chip-facts'});
+    const list = h('span', {class: 'g-chip-facts', id: 'glass-facts'});
+    const all = h('button', {type: 'button', class: 'g-chip-all', 'aria-expanded': 'false', 'aria-controls': 'glass-facts', 'aria-label': 'All figures of the model',
+      hidden: true, 'data-testid': 'chip-all', onclick: () => unfold(!chip.classList.contains('open'))}, h('i', {class: 'g-header-caret', 'aria-hidden': 'true'}));
     const text = h('span', {class: 'g-chip-live-text'});
     const live = h('button', {type: 'button', class: 'g-chip-live', hidden: true, title: 'Open the Train tab and watch'},
       h('i', {'aria-hidden': 'true'}), text);
     const chip = h('div', {class: 'g-chip', role: 'group', 'aria-label': 'The model being looked at', 'data-testid': 'chip'},
-      name, list, live);
+      name, list, all, live);
     let watched = null;
+    // One line, of one height: figures that do not fit on it wait behind a button.
+    function unfold(open) {
+      chip.classList.toggle('open', open);
+      all.setAttribute('aria-expanded', String(open));
+    }
+    function fit() {
+      if (chip.classList.contains('open')) return;
+      const line = list.getBoundingClientRect();
+      let cut = false;
+      for (const fact of list.children) {
+        fact.classList.remove('over');
+        const at = fact.getBoundingClientRect();
+        const over = at.top > line.top + 4 || at.right > line.right + 0.5;
+        fact.classList.toggle('over', over);
+        cut = cut || over;
+      }
+      all.hidden = !cut;
+    }
+    new ResizeObserver(fit).observe(list);
+    document.addEventListener('pointerdown', event => { if (!chip.contains(event.target)) unfold(false); });
+    chip.addEventListener('keydown', event => { if (event.key === 'Escape') unfold(false); });
+    chip.addEventListener('focusout', event => { if (!chip.contains(event.relatedTarget)) unfold(false); });
     live.addEventListener('click', () => { if (watched) glass.watchRun(watched); glass.openTab('Train'); });
 
     function model() {
@@ -61,6 +85,7 @@
       name.replaceChildren(named(shown.name));
       list.replaceChildren(...facts(shown).map(fact => h('span', {}, fact)));
       chip.dataset.model = shown.ref || '';
+      fit();
     }
 
     function active() {
@@ -74,6 +99,7 @@
       watched = said && said.id;
       if (said) text.replaceChildren(said.before, named(glass.fmt.short(said.name, 24)), said.after);
     }
+
 
     glass.on('model', model, chip);
     for (const topic of ['active', 'run', 'offline']) glass.on(topic, active, chip);
@@ -185,9 +211,10 @@
       button.dataset.link = link;
       if (!done) { window.prompt('Copy this link', link); return; }
       button.textContent = 'Link copied';
+      button.classList.add('done');
       said.textContent = 'The link is in the clipboard: ' + link;
       clearTimeout(timer);
-      timer = setTimeout(() => { button.textContent = label; said.textContent = ''; }, 2500);
+      timer = setTimeout(() => { button.textContent = label; button.classList.remove('done'); said.textContent = ''; }, 2500);
     });
     return h('span', {class: 'g-share'}, button, said);
   }

@@ -1,13 +1,15 @@
 /* Where did it learn this? Two cards below the heads.
    `learnt` underlines what of the text stands word for word in the text that the model was trained on; a click shows
-   where. `measure` has the model write 1,000 characters and sets the figures of them beside those of real text.
-   Servers: learnt, places; measure, places. For tests: data-testid learnt, learnt-text, learnt-piece, learnt-places,
-   learnt-verdict, measure, measure-go, measure-table; data-state on the cards. */
+   where. `measure` has the model write 1,000 or 5,000 characters and sets the figures of them beside those of real text,
+   and asks it for its texts by heart (recital.js).
+   Servers: learnt, places; measure, places, by_heart. For tests: data-testid learnt, learnt-text, learnt-piece,
+   learnt-places, learnt-verdict, measure, measure-go, measure-length, measure-save, measure-table; data-state on the cards. */
 (function () {
   'use strict';
 
   const { h } = window.glass;
   const QUIET_MS = 350;  // the text has to stand still for so long before it is looked up
+  const WAITS = 'Looking it up…';
   const KINDS = { memorised: 'Memorised', 'partly copied': 'Partly copied', new: 'New', 'too short': 'Too short to tell', nothing: 'Nothing yet' };
   const count = (n) => Number(n).toLocaleString('en-US');
   const share = (x) => (x === null || x === undefined ? '–' : `${Math.round(100 * x)} %`);
@@ -125,23 +127,30 @@
     return parts;
   }
 
+  /** The fine print, closed until somebody wants it. */
+  function counted(note, testid) {
+    return h('details', { class: 'g-learnt-fold', 'data-testid': testid, hidden: true }, h('summary', {}, 'How it is counted'), note);
+  }
+
   // ---- where did it learn this? -------------------------------------------------------------------------------------
 
   glass.component('learnt', function ({ element, server }) {
-    const say = h('p', { class: 'g-learnt-verdict', 'data-testid': 'learnt-verdict', 'aria-live': 'polite' });
+    const say = h('p', { class: 'g-learnt-verdict', 'data-testid': 'learnt-verdict', 'aria-live': 'polite' }, WAITS);
     const cells = h('dl', { class: 'g-learnt-figures' });
     const note = h('p', { class: 'g-learnt-note' });
+    const fold = counted(note, 'learnt-counted');
     const problem = h('p', { class: 'g-tip', 'data-testid': 'learnt-problem', hidden: true });
     const more = h('button', { type: 'button', class: 'g-btn', hidden: true, onclick: () => glass.decoder.toEnd(64) }, 'Write 64 tokens');
     const read = reader(server);
-    const body = h('div', { class: 'g-learnt-body' }, say, read.node, cells, more, note);
+    const body = h('div', { class: 'g-learnt-body' }, say, read.node, cells, more, fold);
     const root = h('section', { class: 'g-card g-learnt', 'data-testid': 'learnt', dataset: { state: 'waiting' } },
       h('h2', { class: 'g-title' }, 'Where did it learn this?'),
       h('p', { class: 'g-say' }, 'Underlined: what stands word for word in the text it was trained on. The longer the piece, the heavier the line. Click one to see where.'),
       problem, body);
     (element.querySelector('.g-mount') || element).replaceChildren(root);
 
-    let seen = false, timer = 0, flying = false, known = '', again = false;
+    let seen = false, timer = 0, flying = false, known = '', again = false, drawn = null;
+    wait();
     const identity = ({ ref, model, ids, length, prompt_tokens }) => [ref, model?.step, prompt_tokens, ids.slice(0, length).join(' ')].join('|');
 
     function later() {
@@ -158,6 +167,7 @@
       if (flying) { again = true; return; }
       flying = true;
       root.dataset.state = 'looking';
+      if (drawn !== state.ref) wait(); // what another model's text said is not shown for this one's
       try {
         const reply = await glass.call(server, 'learnt', { ...asked(), ids: state.ids.slice(0, state.length), prompt_tokens: Math.min(state.prompt_tokens, state.length) }, { quiet: true });
         if (mine === identity(glass.decoder.state)) draw(reply);
@@ -169,9 +179,19 @@
       if (again || mine !== identity(glass.decoder.state)) { again = false; later(); }
     }
 
-    function draw(found) {
+    /** Nothing is known yet of the model that is looked at: indexing a long text takes a while. */
+    function wait() {
       problem.hidden = true;
       body.hidden = false;
+      say.textContent = WAITS;
+      read.node.hidden = cells.hidden = more.hidden = fold.hidden = true;
+    }
+
+    function draw(found) {
+      drawn = glass.decoder.state.ref;
+      problem.hidden = true;
+      body.hidden = false;
+      read.node.hidden = fold.hidden = false;
       say.replaceChildren(...verdict(found));
       cells.replaceChildren(...figures(found));
       note.replaceChildren(...footnote(found));
@@ -185,6 +205,7 @@
 
     function complain(sentence) {
       problem.textContent = sentence;
+      drawn = null;
       problem.hidden = false;
       body.hidden = true;
       root.dataset.state = 'problem';
@@ -226,29 +247,65 @@
     return `temperature ${temperature}${cuts.length ? ', ' + cuts.join(', ') : ''}, seed ${settings.seed}`;
   }
 
-  function remark({ reference, found }, model, settings) {
-    const parts = [h('bdi', {}, model.name), ` at step ${count(model.step)}, ${about(settings)}, from an empty context. `];
-    if (!reference.text) parts.push('There is no real text to set beside it: what this model was trained on did not come with it.');
-    else if (reference.held_out) parts.push(`Beside it ${count([...reference.text].length)} characters of the held-out text, which it never trained on: a model that copies more than they do has learnt by heart.`);
-    else parts.push(`Beside it ${count([...reference.text].length)} characters of the text it learnt from, as nothing was held out; how much of that is copied says nothing.`);
+  function remark({ reference, found, text }) {
+    const size = [...reference.text].length, parts = ['The model writes from an empty context. '];
+    if (!size) parts.push('There is no real text to set beside it: what this model was trained on did not come with it.');
+    else if (reference.held_out) parts.push(`Beside it ${count(size)} characters of the held-out text, which it never trained on: a model that copies more than they do has learnt by heart.`);
+    else parts.push(`Beside it ${count(size)} characters of the text it learnt from, as nothing was held out; how much of that is copied says nothing.`);
+    if (size && size < 0.9 * [...text].length) parts.push(' There is no more of it, and a shorter text repeats itself less.');
     if (found) parts.push(' ', found.sentence);
     return parts;
   }
 
+  /** Hands a text to the browser as a file. */
+  function save(text, name) {
+    const address = URL.createObjectURL(new Blob([text], { type: 'text/plain;charset=utf-8' }));
+    h('a', { href: address, download: `${name.replace(/[^\p{L}\p{N}._ -]+/gu, '-')}.txt` }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 60000);
+  }
+
+  const LENGTHS = [1000, 5000];
+
+  /** A pair of buttons, one of them pressed. now() is the length that is chosen. */
+  function lengths(changed) {
+    let chosen = LENGTHS[0];
+    const all = LENGTHS.map((n) => h('button', { type: 'button', class: 'g-loss-seg', 'data-testid': `measure-length-${n}`, 'aria-pressed': String(n === chosen), onclick: () => {
+      chosen = n;
+      for (const [i, button] of all.entries()) button.setAttribute('aria-pressed', String(LENGTHS[i] === n));
+      changed();
+    } }, count(n)));
+    return { node: h('div', { class: 'g-learnt-length', 'data-testid': 'measure-length' }, h('span', {}, 'characters'), h('div', { class: 'g-loss-axis', role: 'group', 'aria-label': 'How many characters' }, all)), now: () => chosen };
+  }
+
   glass.component('measure', function ({ element, server }) {
-    const go = h('button', { type: 'button', class: 'g-btn go', 'data-testid': 'measure-go' }, 'Write 1,000 characters and measure');
+    const length = lengths(() => { if (!running) label(); });
+    const go = h('button', { type: 'button', class: 'g-btn go', 'data-testid': 'measure-go' });
     const fill = h('i', {});
     const bar = h('div', { class: 'g-learnt-progress', role: 'progressbar', 'aria-label': 'Characters written', 'aria-valuemin': '0', hidden: true }, fill);
-    const said = h('p', { class: 'g-learnt-note', 'aria-live': 'polite' });
-    const table = h('div', {}), read = reader(server);
-    const texts = h('details', { class: 'g-learnt-fold', hidden: true }, h('summary', {}, 'Read the two texts'),
-      h('h3', {}, 'The model'), read.node, h('h3', {}, 'Real text'), h('div', { class: 'g-learnt-text', tabindex: '0', role: 'group', 'aria-label': 'Real text' }));
+    const said = h('p', { class: 'g-learnt-note', 'aria-live': 'polite', hidden: true });
+    const note = h('p', { class: 'g-learnt-note' }), fold = counted(note, 'measure-counted');
+    const keep = h('button', { type: 'button', class: 'g-btn g-small', 'data-testid': 'measure-save', onclick: () => save(result.text, result.name) }, 'Save as .txt');
+    const table = h('div', {}), read = reader(server), heart = glass.recital(server, asked);
+    const texts = h('details', { class: 'g-learnt-fold', 'data-testid': 'measure-texts', hidden: true }, h('summary', {}, 'Read the two texts'),
+      h('div', { class: 'g-learnt-head' }, h('h3', {}, 'The model'), keep), read.node, h('h3', {}, 'Real text'),
+      h('div', { class: 'g-learnt-text', tabindex: '0', role: 'group', 'aria-label': 'Real text' }));
     const root = h('section', { class: 'g-card g-learnt', 'data-testid': 'measure', dataset: { state: 'idle' } },
       h('h2', { class: 'g-title' }, 'Evaluation of what it writes'),
-      h('p', { class: 'g-say' }, 'The model writes 1,000 characters from an empty context, with the settings above. Figures say little by themselves, so those of an equally long piece of real text stand beside them.'),
-      go, bar, said, table, texts);
+      h('p', { class: 'g-say' }, 'The model writes with the settings above. Figures say little by themselves, so those of an equally long piece of real text stand beside them. By heart: it is given how texts of its own begin.'),
+      h('div', { class: 'g-learnt-bar' }, length.node, go, heart.go), bar, said, table, texts, fold, heart.node);
     (element.querySelector('.g-mount') || element).replaceChildren(root);
-    let running = 0;
+    let running = 0, tickets = 0, rounds = 0, result = null;
+    label();
+
+    function label() {
+      go.textContent = result ? `Write another ${count(length.now())} characters` : `Write ${count(length.now())} characters and measure`;
+      go.classList.toggle('go', !result);
+    }
+
+    function tell(...parts) {
+      said.replaceChildren(...parts);
+      said.hidden = !parts.length;
+    }
 
     function progress(characters, wanted) {
       bar.setAttribute('aria-valuemax', wanted);
@@ -259,49 +316,49 @@
     function idle(state) {
       running = 0;
       bar.hidden = true;
-      go.textContent = state === 'done' ? 'Write another 1,000 characters' : 'Write 1,000 characters and measure';
-      go.classList.toggle('go', state !== 'done');
+      label();
       root.dataset.state = state;
     }
 
     async function write() {
       const { state } = glass.decoder;
       if (!state.model) return;
-      const mine = ++tickets, model = state.model, name = asked();
+      const mine = ++tickets, model = state.model, name = asked(), wanted = length.now();
       const settings = { ...state.settings, seed: (state.settings.seed + rounds * 7919) % 2147483648 };
       running = mine;
       go.textContent = 'Stop';
       go.classList.remove('go');
       bar.hidden = false;
       progress(0, 1);
-      said.textContent = '';
+      tell();
       root.dataset.state = 'writing';
       let draft = null;
       try {
         for (;;) {
-          const reply = await glass.call(server, 'measure', { ...name, settings, draft }, { quiet: true });
+          const reply = await glass.call(server, 'measure', { ...name, settings, wanted, draft }, { quiet: true });
           if (running !== mine) return;
           progress(reply.characters, reply.wanted);
           draft = reply.draft;
           if (!reply.result) continue;
           rounds += 1;
-          idle('done');
-          return show(reply.result, model, settings);
+          show(reply.result, model, settings);
+          return idle('done');
         }
       } catch (error) {
         if (running !== mine) return;
         idle('problem');
-        said.textContent = error.message;
+        tell(error.message);
       }
     }
-    let tickets = 0, rounds = 0;
 
-    function show(result, model, settings) {
-      said.replaceChildren(...remark(result, model, settings));
-      table.replaceChildren(comparison(result));
-      texts.hidden = false;
-      read.show(result.found || { segments: [{ text: result.text, piece: null, prompt: false }], pieces: [] });
-      texts.lastElementChild.textContent = result.reference.text || 'There is none.';
+    function show(found, model, settings) {
+      result = { text: found.text, name: `${model.name} step ${model.step}` };
+      tell(h('bdi', {}, model.name), ` at step ${count(model.step)}, ${about(settings)}.`);
+      note.replaceChildren(...remark(found));
+      table.replaceChildren(comparison(found));
+      texts.hidden = fold.hidden = false;
+      read.show(found.found || { segments: [{ text: found.text, piece: null, prompt: false }], pieces: [] });
+      texts.lastElementChild.textContent = found.reference.text || 'There is none.';
     }
 
     go.addEventListener('click', () => (running ? idle('idle') : write()));

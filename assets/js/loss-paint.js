@@ -1,5 +1,6 @@
 /* Loss chart, the painting: axes, lines, baselines and the words beside them, on one canvas.
-   glass.paintLoss(canvas, view, data) draws and returns the frame that turns pixels back into steps.
+   glass.paintLoss(canvas, view, data) draws and returns the frame that turns pixels back into steps. For tests it leaves
+   on the canvas data-baselines, the words of the baselines, and data-beaten, each diamond's name and pixels.
    view: {width, height, zoom: [from, to] | null, log, smoothing, hover: index | -1, drag: [px, px] | null};
    data: the state on the topic `run` in the unit that is shown (glass.losses.within), with `even`, the smoothed train
    loss, and `unit`, its words, beside it. */
@@ -7,6 +8,18 @@
   'use strict';
 
   const { curve } = window.glass;
+
+  /** The range of the curves, with the baselines that leave them at least half of the height, the nearest first. */
+  function stretched(lo, hi, baselines, log) {
+    const f = log ? (v) => Math.log(Math.max(v, 1e-6)) : (v) => v, least = (f(hi) - f(lo)) || (log ? 0.5 : 1);
+    const away = (b) => Math.max(f(lo) - f(b.value), f(b.value) - f(hi));
+    let range = [lo, hi];
+    for (const b of [...baselines].sort((a, c) => away(a) - away(c))) {
+      const wider = curve.reach([b.value], 0, 1, range);
+      if (f(wider[1]) - f(wider[0]) <= 2 * least) range = wider;
+    }
+    return range;
+  }
 
   function frame(view, data) {
     const { points, evals, run } = data, baselines = glass.losses.beaten(data);
@@ -24,10 +37,9 @@
     let range = curve.reach(points.loss, ...trainSpan);
     range = curve.reach(evals.val, ...evalSpan, range);
     let [lo, hi] = range[0] <= range[1] ? range : curve.reach(baselines.map((b) => b.value), 0, baselines.length, [0, 1]);
-    const room = (hi - lo) * 0.2 || 0.5;
-    const shown = baselines.filter((b) => curve.known(b.value) && b.value > lo - room && b.value < hi + room);
-    [lo, hi] = curve.reach(shown.map((b) => b.value), 0, shown.length, [lo, hi]);
     const log = view.log && hi > 0;
+    [lo, hi] = stretched(lo, hi, baselines, log);
+    const shown = baselines.filter((b) => b.value >= lo && b.value <= hi), off = baselines.filter((b) => b.value < lo || b.value > hi);
     if (log) {
       lo = Math.max(lo, hi / 1e5, 1e-6);
       const pad = (Math.log(hi / lo) || 0.2) * 0.06;
@@ -40,7 +52,7 @@
     const y = (v) => box.bottom - (f(log ? Math.max(v, lo) : v) - f(lo)) / (f(hi) - f(lo)) * (box.bottom - box.top);
     const x = (s) => box.left + (s - x0) / (x1 - x0 || 1) * (box.right - box.left);
     const step = (px) => x0 + (px - box.left) / (box.right - box.left) * (x1 - x0);
-    return { box, wide, x0, x1, lo, hi, log, x, y, step, trainSpan, evalSpan, shown };
+    return { box, wide, x0, x1, lo, hi, log, x, y, step, trainSpan, evalSpan, shown, off };
   }
 
   function write(g, ink, text, px, py, align, card) {
@@ -100,37 +112,60 @@
     return dots;
   }
 
-  /** A diamond where the validation loss first stands below a baseline. */
-  function drawBeat(g, fr, ink, step, at) {
-    const px = fr.x(step);
-    if (px < fr.box.left - 1 || px > fr.box.right + 1) return;
+  /** Where the line of the validation crosses a baseline, in pixels; the evaluation itself where it came from nowhere
+      above. Between two evaluations the line is straight in pixels. */
+  function crossing(fr, evals, baseline) {
+    const { index, value } = baseline, now = [fr.x(evals.step[index]), fr.y(evals.val[index])];
+    const i = evals.val.findLastIndex((v, k) => k < index && curve.known(v)), at = fr.y(value);
+    if (i < 0 || evals.val[i] < value) return now;
+    const before = [fr.x(evals.step[i]), fr.y(evals.val[i])], share = (at - before[1]) / (now[1] - before[1]);
+    return Number.isFinite(share) ? [before[0] + (now[0] - before[0]) * share, at] : now;
+  }
+
+  /** A diamond where the validation loss comes below a baseline. */
+  function drawBeat(g, fr, ink, [px, at]) {
     g.beginPath(); g.moveTo(px, at - 5.5); g.lineTo(px + 5.5, at); g.lineTo(px, at + 5.5); g.lineTo(px - 5.5, at); g.closePath();
     g.fillStyle = ink.warm; g.fill();
     g.strokeStyle = ink.card; g.lineWidth = 1.5; g.stroke();
   }
 
-  /** Baselines with their names, each where it covers least: at the right if it can, above its line if it can. */
-  function drawBaselines(g, fr, ink, taken, dots) {
+  /** Writes a word where it covers least of the curves and no other word, at one of these heights and as far right as it can. */
+  function seat(g, fr, ink, label, heights, taken, dots) {
+    const wide = g.measureText(label).width, { left, right } = fr.box;
+    const places = [1, 0.8, 0.6, 0.4, 0.2, 0].flatMap((share) => heights.map((py) => ({ px: left + wide + 4 + (right - left - wide - 8) * share, py })));
+    const cost = (p, rank) => {
+      if (p.py < fr.box.top - 8 || p.py > fr.box.bottom - 4) return 1e6;
+      const word = taken.some((t) => Math.abs(t.py - p.py) < 15 && p.px > t.x0 - 8 && p.px - wide < t.x1 + 8);
+      return rank + (word ? 1e4 : 0) + 8 * dots.filter(([x, y]) => Math.abs(y - p.py) < 9 && x > p.px - wide - 3 && x < p.px + 3).length;
+    };
+    const costs = places.map(cost), place = places[costs.indexOf(Math.min(...costs))];
+    write(g, ink.soft, label, place.px, place.py, 'right', ink.card);
+    taken.push({ py: place.py, x0: place.px - wide, x1: place.px });
+  }
+
+  /** Baselines with their names, above their line if they can; those off the scale as words with an arrow at the edge.
+      Returns what was drawn: the words, and where the diamonds stand. */
+  function drawBaselines(g, fr, ink, taken, dots, evals) {
     g.font = ink.small;
+    const words = [], marks = [], name = (b) => `${b.name} ${b.value.toFixed(2)}`;
     for (const b of [...fr.shown].sort((a, c) => c.value - a.value)) {
       const at = Math.round(fr.y(b.value)) + 0.5, beaten = Number.isFinite(b.step);
-      const label = `${b.name} ${b.value.toFixed(2)}` + (beaten && fr.wide ? `, beaten at ${b.step.toLocaleString('en-US')}` : '');
+      const label = name(b) + (beaten && fr.wide ? `, beaten at ${b.step.toLocaleString('en-US')}` : '');
       g.strokeStyle = ink.cut; g.lineWidth = 1.25; g.setLineDash([5, 4]);
       g.beginPath(); g.moveTo(fr.box.left, at); g.lineTo(fr.box.right, at); g.stroke();
       g.setLineDash([]);
-      const wide = g.measureText(label).width, { left, right } = fr.box;
-      const places = [1, 0.8, 0.6, 0.4, 0.2, 0].flatMap((share) => [at - 8, at + 9].map((py) => ({ px: left + wide + 4 + (right - left - wide - 8) * share, py })));
-      const cost = (p, rank) => {
-        if (p.py < fr.box.top - 8 || p.py > fr.box.bottom - 4) return 1e6;
-        const word = taken.some((t) => Math.abs(t.py - p.py) < 15 && p.px > t.x0 - 8 && p.px - wide < t.x1 + 8);
-        return rank + (word ? 1e4 : 0) + 8 * dots.filter(([x, y]) => Math.abs(y - p.py) < 9 && x > p.px - wide - 3 && x < p.px + 3).length;
-      };
-      const costs = places.map(cost), place = places[costs.indexOf(Math.min(...costs))];
-      write(g, ink.soft, label, place.px, place.py, 'right', ink.card);
-      taken.push({ py: place.py, x0: place.px - wide, x1: place.px });
-      if (beaten) drawBeat(g, fr, ink, b.step, at);
+      seat(g, fr, ink, label, [at - 8, at + 9], taken, dots);
+      words.push(name(b));
+      const mark = beaten ? crossing(fr, evals, b) : [NaN];
+      if (mark[0] >= fr.box.left - 1 && mark[0] <= fr.box.right + 1) marks.push({ name: b.name, at: mark });
+    }
+    for (const b of [...fr.off].sort((a, c) => c.value - a.value)) {
+      const above = b.value > fr.hi, edge = above ? fr.box.top + 4 : fr.box.bottom - 9, label = `${name(b)} ${above ? '↑' : '↓'}`;
+      seat(g, fr, ink, label, [0, 16, 32, 48].map((more) => edge + (above ? more : -more)), taken, dots);
+      words.push(label);
     }
     g.font = ink.font;
+    return { words, marks };
   }
 
   function validation(fr, evals) {
@@ -211,10 +246,11 @@
     g.globalAlpha = view.smoothing > 0 ? 0.34 : 1; g.strokeStyle = ink.accent; g.lineWidth = 1;
     trace(g, raw, fr.y);
     g.globalAlpha = 1;
-    drawBaselines(g, fr, ink, [...ends], inked(fr, even, val));
+    const counted = drawBaselines(g, fr, ink, [...ends], inked(fr, even, val), evals);
     g.strokeStyle = ink.accent; g.lineWidth = 2.25;
     if (view.smoothing > 0) trace(g, even, fr.y);
     drawValidation(g, fr, ink, val);
+    for (const mark of counted.marks) drawBeat(g, fr, ink, mark.at);
     if (view.drag) {
       const [a, b] = view.drag;
       g.globalAlpha = 0.16; g.fillStyle = ink.accent;
@@ -224,6 +260,7 @@
     if (view.hover >= 0) drawCross(g, fr, ink, view.hover, data);
     g.restore();
     drawEnds(g, fr, ink, ends);
+    Object.assign(canvas.dataset, { baselines: counted.words.join('; '), beaten: counted.marks.map((m) => [m.name, ...m.at.map((v) => v.toFixed(1))].join(' ')).join('; ') });
     return { ...fr, ends: ends.map((e) => e.text) };
   }
 

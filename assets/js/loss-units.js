@@ -1,6 +1,5 @@
 /* Losses in two units, and where a model beats what the text gives away for free: arithmetic, without a pixel.
-   Nats per token depend on the tokenizer; bits per byte of held-out text do not, so runs with different tokenizers stand
-   on one axis. glass.losses: unit (kept), factor(state), within(state, unit), beaten(state), sentence(state), table(state, unit). */
+   Nats per token depend on the tokenizer; bits per byte do not, so runs with different tokenizers stand on one axis. glass.losses: unit (kept), factor(state), within(state, unit), beaten(state), heldOut(state), sentence(state), table(state, unit). */
 (function () {
   'use strict';
 
@@ -18,8 +17,8 @@
     try { localStorage.setItem(KEPT, name); } catch { /* forgotten at the next visit */ }
   }
 
-  /** Bits per byte for one nat per token of this run's held-out text: the server's, else that of the baselines or of the
-      last evaluation; null where nothing is held out. */
+  /** Bits per byte for one nat per token of this run's text, the held-out part where there is one: the server's, else
+      that of the baselines or of the last evaluation; null where none of them is known. */
   function factor({ run, evals, baselines }) {
     if (run && curve.known(run.nats_to_bits)) return run.nats_to_bits;
     const b = baselines.find((one) => curve.known(one.bits) && one.value > 0);
@@ -43,18 +42,22 @@
     };
   }
 
-  /** The baselines, each with the step of the first evaluation that is below it, or null. */
+  /** The baselines, each with the step of the first evaluation that is below it, or null. Before the first step nothing is
+      learnt: what an untrained model is better at is luck. */
   function beaten({ baselines, evals }) {
     return baselines.filter((b) => curve.known(b.value)).map((b) => {
-      const i = evals.val.findIndex((v) => curve.known(v) && v < b.value);
+      const i = evals.val.findIndex((v, k) => evals.step[k] > 0 && curve.known(v) && v < b.value);
       return { ...b, index: i, step: i < 0 ? null : evals.step[i] };
     });
   }
 
-  /** What the marks in the chart say, in words; '' without baselines or evaluations. */
+  const heldOut = ({ evals }) => evals.val.some(curve.known);
+
+  /** What the marks in the chart say, in words, or why there are none; '' before the first evaluation. */
   function sentence(state) {
     const all = beaten(state), { count } = glass.fmt;
-    if (!all.length || !state.evals.val.some(curve.known)) return '';
+    if (state.evals.step.length && !heldOut(state)) return 'Nothing was held out of this text, so there is no validation loss, and no baselines: counting is measured on held-out text too.';
+    if (!all.length || !heldOut(state)) return '';
     const list = (words) => (words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`);
     const steps = [...new Set(all.filter((b) => b.step !== null).map((b) => b.step))].sort((a, b) => a - b);
     const done = steps.map((step) => `${list(all.filter((b) => b.step === step).map((b) => b.name))} from step ${count(step)}`);
@@ -71,5 +74,5 @@
     return h('table', { 'data-testid': 'loss-baselines' }, h('caption', { class: 'g-hidden' }, 'What counting alone gives on the held-out text'), h('thead', {}, h('tr', {}, head)), h('tbody', {}, rows));
   }
 
-  window.glass.losses = { NAMES, unit, keep, factor, bits, within, beaten, sentence, table };
+  window.glass.losses = { NAMES, unit, keep, factor, bits, within, beaten, heldOut, sentence, table };
 })();

@@ -1,5 +1,5 @@
 /* Loss chart: train loss in indigo (thin: every step, thick: smoothed), validation in orange with round markers,
-   baselines dashed in grey, with a diamond where validation first beats them; in nats per token or bits per byte
+   baselines dashed in grey, with a diamond where validation comes below them; in nats per token or bits per byte
    (glass.losses). Follows the topic `run`; hover or arrow keys read it exactly, a drag zooms.
    For tests: data-points, data-evals, data-drawn, data-zoom and data-ends (the words at the lines' ends) stand on the element with data-testid="loss". */
 (function () {
@@ -168,7 +168,7 @@
     const root = h('section', { class: 'g-card g-loss', 'data-testid': 'loss' },
       h('div', { class: 'g-loss-head' }, h('h2', { class: 'g-title' }, 'Loss'), whose),
       h('p', { class: 'g-say' }, 'How surprised the model is. Thin: every step; thick: smoothed; circles: text it never trains on; dashed: what counting alone '
-        + 'gives there, with a diamond at the evaluation that first beats it. Drag to zoom in, double-click to zoom out.'),
+        + 'gives there, with a diamond where validation comes below it. Drag to zoom in, double-click to zoom out.'),
       bar, stage, empty, tip, beats, fold);
 
     function render() {
@@ -187,7 +187,7 @@
       view.width = stage.clientWidth;
       if (view.width < 40) return;  // the tab is hidden; the observer calls again
       view.height = Math.round(Math.max(250, Math.min(380, view.width * 0.46)));
-      const f = glass.losses.factor(data), unit = f === null ? 'nats' : view.unit;  // without held-out text there are no bytes to divide by
+      const f = glass.losses.factor(data), unit = f === null ? 'nats' : view.unit;  // before it is known how many bytes a token has
       for (const b of units) { b.disabled = f === null && b.dataset.testid === 'loss-bits'; b.setAttribute('aria-pressed', String(b.dataset.testid === `loss-${unit}`)); }
       if (unit !== shownUnit || (unit === 'bits' && cache.factor !== f)) delete cache.out;
       cache.factor = f; shownUnit = unit; root.dataset.unit = unit;

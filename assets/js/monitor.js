@@ -6,16 +6,21 @@
 
   const { h } = window.glass;
   const MOST = 40;  // samples kept on the page; the rest stays on the server
+  const MOST_TOKENS = 1000;  // listed of those whose rows were copied
   const WORDS = { queued: 'waiting', running: 'training', paused: 'paused', finished: 'finished', stopped: 'stopped', failed: 'failed', interrupted: 'interrupted', opened: 'opened from a file' };
   /** The same loss in bits per byte, small beside it. */
   const inBits = (s, nats) => {
     const bits = glass.losses.bits(nats, glass.losses.factor(s));
     return bits === null ? 'nats per token' : `nats per token, ${glass.fmt.fixed(bits, 2)} bits per byte`;
   };
+  const unheld = (s) => s.evals.step.length > 0 && !glass.losses.heldOut(s);
+  /** Of the validation; of the training where nothing is held out. */
+  const bitsNow = (s) => (unheld(s) ? glass.losses.bits(s.points.loss.at(-1), glass.losses.factor(s)) : s.evals.bits_per_byte.at(-1));
+  const teacherLoss = (s) => (Number.isFinite(s.run.soft_loss) ? `; loss against the teacher ${glass.fmt.fixed(s.run.soft_loss, 2)}` : '');
   const FIGURES = [
-    ['loss', 'train loss', (s) => glass.fmt.fixed(s.points.loss.at(-1)), (s) => s.points.step.at(-1), (s) => inBits(s, s.points.loss.at(-1))],
-    ['val', 'validation', (s) => glass.fmt.fixed(s.evals.val.at(-1)), (s) => s.evals.step.at(-1), () => 'nats per token'],
-    ['bpb', 'bits per byte', (s) => glass.fmt.fixed(s.evals.bits_per_byte.at(-1), 2), null, () => 'of the validation'],
+    ['loss', 'train loss', (s) => glass.fmt.fixed(s.points.loss.at(-1)), (s) => s.points.step.at(-1), (s) => inBits(s, s.points.loss.at(-1)) + teacherLoss(s)],
+    ['val', 'validation', (s) => glass.fmt.fixed(s.evals.val.at(-1)), (s) => s.evals.step.at(-1), (s) => (unheld(s) ? 'nothing held out' : 'nats per token')],
+    ['bpb', 'bits per byte', (s) => glass.fmt.fixed(bitsNow(s), 2), null, (s) => (unheld(s) ? 'of the training loss' : 'of the validation')],
     ['speed', 'tokens/s', (s) => glass.fmt.count(s.run.tokens_per_s)],
     ['rate', 'learning rate', (s) => glass.fmt.rate(s.run.learning_rate)],
     ['norm', 'gradient norm', (s) => glass.fmt.fixed(s.run.grad_norm, 2)],
@@ -63,10 +68,35 @@
     const node = h('dl', { class: 'g-run-figures' }, cells.map((c) => h('div', {}, c.name, c.value, c.also ? c.small : null)));
     const show = (state) => cells.forEach((c) => {
       c.value.textContent = c.read(state);
-      if (c.also) c.small.textContent = c.value.textContent === '–' ? '' : c.also(state);
+      if (c.also) c.small.textContent = c.value.textContent === '–' && !unheld(state) ? '' : c.also(state);
       const step = c.at && c.value.textContent !== '–' ? c.at(state) : null;
       c.name.textContent = Number.isFinite(step) ? c.label + ' at step ' + glass.fmt.count(step) : c.label;
     });
+    return { node, show };
+  }
+
+  /** What a run took from other models: whose predictions it learns from, and whose embedding rows it began with. */
+  function origins() {
+    const teacher = h('p', { 'data-testid': 'run-teacher' }), copied = h('p', { 'data-testid': 'run-copied' });
+    const tokens = h('p', { class: 'g-run-tokens', tabindex: '0', role: 'group', 'aria-label': 'Tokens whose rows were copied' });
+    const fold = h('details', { class: 'g-loss-fold' }, h('summary', {}, 'Which tokens'), tokens);
+    const node = h('div', { class: 'g-run-origins' }, teacher, copied, fold);
+    let shown = '';
+    function show({ run }) {
+      const from = run.from || {}, rows = run.copied;
+      node.hidden = !from.teacher && !rows;
+      const now = JSON.stringify([run.id, from, rows && [rows.rows, rows.of]]);
+      if (now === shown) return;
+      shown = now;
+      teacher.hidden = !from.teacher;
+      copied.hidden = fold.hidden = !rows;
+      fold.open = false;
+      teacher.replaceChildren('Besides its text it learns from what ', h('bdi', {}, from.teacher || ''), ', its teacher, would have said next.');
+      if (!rows) return;
+      const { count } = glass.fmt, some = rows.tokens.slice(0, MOST_TOKENS), more = rows.tokens.length - some.length;
+      copied.replaceChildren(`${count(rows.rows)} of ${count(rows.of)} embedding rows copied from `, h('bdi', {}, from.embeddings || 'another model'), ': those of the tokens that both know.');
+      tokens.replaceChildren(...some.map((text) => glass.piece(String(text), 'text')), more > 0 ? ` and ${count(more)} more` : '');
+    }
     return { node, show };
   }
 
@@ -171,12 +201,12 @@
     const say = h('p', { class: 'g-tip', role: 'status', hidden: true, 'data-testid': 'run-message' });
     const wrong = h('p', { class: 'g-tip g-wrong', role: 'alert', hidden: true });
     const complain = (text) => { wrong.textContent = text; wrong.hidden = !text; };
-    const steer = steering(server, complain), look = looking(), parts = [progressBar(), figures(), samples()];
+    const steer = steering(server, complain), look = looking(), parts = [progressBar(), figures(), samples()], taken = origins();
     const empty = h('p', { class: 'g-run-empty', 'data-testid': 'monitor-empty' });
     const blank = h('div', {}, h('h2', { class: 'g-title' }, 'The run'),
       h('p', { class: 'g-say' }, 'Its numbers, its buttons, and what it writes while it learns.'), empty);
     const body = h('div', { class: 'g-run-body' }, h('div', { class: 'g-run-head' }, name, badge, steer.node),
-      parts[0].node, parts[1].node, say, wrong, look.node, parts[2].node);
+      parts[0].node, parts[1].node, taken.node, say, wrong, look.node, parts[2].node);
     const root = h('section', { class: 'g-card g-monitor', 'data-testid': 'monitor' }, body, blank);
 
     function nothing(state) {
@@ -203,6 +233,7 @@
       for (const part of parts.slice(0, 2)) part.node.hidden = state.run.state === 'opened';  // it was not trained here
       parts[0].show(state.run);
       parts[1].show(state);
+      taken.show(state);
       parts[2].show(state);
     }
 

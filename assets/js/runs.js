@@ -5,8 +5,9 @@
 (function () {
   'use strict';
 
-  const KEPT = 'glass.run';
+  const KEPT = 'glass.run', KEPT_TAB = 'glass.tab';
   const LIVE = 330, NEARBY = 1000, IDLE = 5000, PATIENCE = 15000;  // milliseconds
+  const LINKED = ['run', 'see'].some((key) => new URLSearchParams(location.search).has(key));  // before anybody takes it off the address
   let server = null, timer = 0, asking = false, again = false, failures = 0, remembered = false, fromLink = null;
   let passing = false;  // the model on show is a state that the watched run, then in training, has since left behind
   let state = empty(null);
@@ -143,8 +144,11 @@
       .find(b => !b.closest('.visually-hidden') && b.textContent.toLowerCase().includes(wanted));
   }
 
-  /** Opens a tab. While the page is still being put together a click may come to nothing, so it is looked after. */
-  function openTab(name, tries = 60) {
+  let heading = 0;  // counts where the page was told to go; what a visitor clicks goes before all of it
+
+  /** Opens a tab. While the page is still being put together a click may come to nothing, so it is looked after, until the
+      visitor or another call goes elsewhere. */
+  function openTab(name, tries = 60, mine = ++heading) {
     const found = tabButton(name);
     if (found) {
       found.click();
@@ -154,13 +158,27 @@
       const more = document.querySelector('.overflow-menu > button');
       if (more) {
         more.click();
-        requestAnimationFrame(() => { const late = tabButton(name); if (late) late.click(); });
+        requestAnimationFrame(() => { if (mine !== heading) return; const late = tabButton(name); if (late) late.click(); });
       }
     }
     setTimeout(() => {
       const now = tabButton(name);
-      if (tries > 0 && !(now && now.getAttribute('aria-selected') === 'true')) openTab(name, tries - 1);
+      if (mine === heading && tries > 0 && !(now && now.getAttribute('aria-selected') === 'true')) openTab(name, tries - 1, mine);
     }, 150);
+  }
+
+  document.addEventListener('click', (event) => {
+    const tab = event.target.closest && event.target.closest('main.contain > .column > .tabs > .tab-wrapper button[role="tab"], .overflow-dropdown button');
+    if (!tab) return;
+    if (event.isTrusted) heading += 1;
+    try { sessionStorage.setItem(KEPT_TAB, tab.textContent.replace(/[^A-Za-z]/g, '')); } catch { /* a reload begins on Decode then */ }
+  }, true);
+
+  /** After a reload: the tab that was open. A link to a run or to a term of the glossary goes before it. */
+  function openKeptTab() {
+    let tab = null;
+    try { tab = sessionStorage.getItem(KEPT_TAB); } catch { /* nothing is kept */ }
+    if (!LINKED && /^(Corpus|Train|Attention)$/.test(tab || '')) openTab(tab);
   }
 
   // ---- numbers as people read them ----
@@ -200,6 +218,7 @@
   }
 
   function connect(theServer) {
+    if (!server) openKeptTab();
     server = theServer;
     ask();
   }

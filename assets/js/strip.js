@@ -117,6 +117,34 @@
     return { holder, ...list };
   }
 
+  /** Where a token that holds parts of characters stands in them: "byte 2 of 2 of ć". Its neighbours bring the others. */
+  function partOf(pieces, at) {
+    const isBytes = (i) => pieces[i] && pieces[i][1] === 'bytes';
+    let first = at, end = at + 1;
+    while (isBytes(first - 1)) first--;
+    while (isBytes(end)) end++;
+    const bytes = [], owner = [];
+    for (let i = first; i < end; i++) {
+      for (const hex of pieces[i][0].match(/[0-9a-f]{2}/gi) || []) {
+        bytes.push(parseInt(hex, 16));
+        owner.push(i);
+      }
+    }
+    const found = [];
+    for (let b = 0; b < bytes.length;) {
+      const lead = bytes[b], size = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
+      let text = null;
+      try { text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(new Uint8Array(bytes.slice(b, b + size))); } catch { /* no character begins here */ }
+      if (text === null) { b += 1; continue; }
+      const mine = owner.slice(b, b + size).flatMap((i, n) => (i === at ? [n + 1] : []));
+      if (size > 1 && mine.length) found.push([mine, size, text]);
+      b += size;
+    }
+    if (!found.length) return [h('span', {}, 'part of a character that is not whole here')];
+    return found.map(([mine, size, text]) => h('span', {}, (mine.length > 1 ? 'bytes ' + mine[0] + ' to ' + mine.at(-1) : 'byte ' + mine[0]) + ' of ' + size + ' of ',
+      h('b', { class: 'g-mono' }, glass.piece(text, 'text'))));
+  }
+
   /** The line under the strip: what the token under the pointer (or the current one) is, exactly. */
   function reading(node, position) {
     const state = glass.decoder.state, at = position ?? state.position, piece = state.pieces[at];
@@ -125,7 +153,7 @@
     const who = at < state.prompt_tokens ? 'from the prompt'
       : at >= state.length ? 'written before you went back' : 'written by the model';
     node.replaceChildren(...h('i', {}, h('b', { class: 'g-mono' }, glass.piece(piece[0], piece[1])),
-      h('span', {}, 'id ', h('b', {}, state.ids[at])), h('span', {}, 'position ', h('b', {}, at)), h('span', {}, who),
+      piece[1] === 'bytes' && partOf(state.pieces, at), h('span', {}, 'id ', h('b', {}, state.ids[at])), h('span', {}, 'position ', h('b', {}, at)), h('span', {}, who),
       odds && at >= state.prompt_tokens && h('span', {}, 'it had ', h('b', {}, glass.percent(odds.p)))).children);
     return node;
   }
@@ -153,8 +181,11 @@
     if (!full) return { node: h('div', { class: 'g-bar' }, h('div', { class: 'g-walk' }, back, next)), paint: (state) => enable(state, back, next) };
     const play = button('play', 'Play', () => (decoder.state.playing ? decoder.pause() : decoder.play()), ' g-play');
     const count = numberField('count', 'tokens', 64, 1, 5000);
-    const end = button('end', 'To the end', () => decoder.toEnd(+count.field.value));
-    end.title = 'Writes until the text ends, or as many tokens as the field says';
+    const end = button('end', '', () => decoder.toEnd(+count.field.value));
+    end.title = 'Writes so many tokens, or fewer where the text ends';
+    const promise = () => { end.textContent = 'Write ' + (count.field.value || '…'); };
+    for (const event of ['input', 'change']) count.field.addEventListener(event, promise);
+    promise();
     const seed = numberField('seed', 'seed', decoder.state.settings.seed, 0, 2147483647, (value) => decoder.settings({ seed: value }));
     seed.node.title = 'The same seed and settings draw the same tokens';
     const node = h('div', { class: 'g-bar' }, h('div', { class: 'g-walk' }, back, next, play, end),
@@ -256,6 +287,20 @@
     return node;
   }
 
+  /** On a wide screen the strip stays in sight over the maps (decode.css). What stands above it in its card goes under the
+      header: --lift says how much that is, --stuck how far down the card then reaches. */
+  function stick(card, holder) {
+    const measure = () => {
+      if (!card.clientHeight) return;
+      const lift = card.classList.contains('full') ? holder.offsetTop - 8 : 0;
+      const around = card.closest('.tabitem') || card;
+      around.style.setProperty('--lift', lift + 'px');
+      around.style.setProperty('--stuck', card.offsetHeight - lift + 'px');
+    };
+    const watch = new ResizeObserver(measure);
+    for (const node of [card, holder]) watch.observe(node);
+  }
+
   glass.component('strip', function (gradio) {
     const root = gradio.element, full = glass.option(gradio, 'mode', 'full') !== 'compact';
     const said = h('div', { class: 'g-reading', 'aria-hidden': 'true' });
@@ -265,9 +310,12 @@
     const strip = tokens((position) => reading(said, position));
     const bar = controls(full), ask = full ? promptBox() : null, invite = full ? invitation() : null;
     const [title, say] = TITLES[full ? 'full' : 'compact'];
-    root.replaceChildren(h('section', { class: 'g-card g-decode ' + (full ? 'full' : 'compact') },
-      h('div', { class: 'g-head' }, h('h2', { class: 'g-title' }, title), underSwitch(strip.holder)),
-      invite && invite.node, h('p', { class: 'g-say' }, say), ask && ask.node, unknown, strip.holder, said, status, bar.node, spoken));
+    const under = underSwitch(strip.holder), heading = h('h2', { class: 'g-title' }, title), how = h('p', { class: 'g-say' }, say);
+    const card = h('section', { class: 'g-card g-decode ' + (full ? 'full' : 'compact') }, full
+      ? [h('div', { class: 'g-head' }, heading, under), invite.node, how, ask.node, unknown, strip.holder, said, status, bar.node]
+      : [h('div', { class: 'g-head' }, h('div', {}, heading, how), bar.node, under), unknown, strip.holder, said, status], spoken);
+    root.replaceChildren(card);
+    stick(card, strip.holder);
     let heard = '', left = '';
     function paint(state) {
       if (ask) ask.paint(state);

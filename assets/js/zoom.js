@@ -192,7 +192,8 @@
   function table(node, view, state, look) {
     const query = look && look.locked && !look.masked ? look.query : view.start + view.count - 1, row = rowOf(view, state.head, query);
     const key = row && [state.head, query, view.start, row[0].value, row[row.length - 1].value].join('|');
-    node.hidden = !row;
+    node.hidden = !row && !node.dataset.shown;
+    node.style.visibility = row ? '' : 'hidden'; // its place is kept while the numbers of another head are on their way
     if (!row || node.dataset.shown === key) return;
     node.dataset.shown = key;
     const top = row.slice().sort((a, b) => b.value - a.value || a.key - b.key).slice(0, 5);

@@ -13,11 +13,12 @@ from explorer.components import drawn, onward
 
 def build(decode: Callable[[Any], dict[str, Any]], opening: dict[str, Any]) -> None:
     """The tab's contents. decode: the server function; opening: the reply that the page begins with."""
-    drawn("strip", opening, [decode], mode="compact")
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=1, min_width=340):
-            drawn("heads", opening, [decode])
-            drawn("kinds")
-        with gr.Column(scale=1, min_width=340):
-            drawn("zoom", opening, [decode])
+    with gr.Column(elem_classes="g-look"):  # the strip stays in sight as far as this reaches
+        drawn("strip", opening, [decode], mode="compact")
+        with gr.Row(equal_height=False, elem_classes="g-maps"):
+            with gr.Column(scale=1, min_width=340):
+                drawn("heads", opening, [decode])
+                drawn("kinds", elem_classes="g-last")
+            with gr.Column(scale=1, min_width=340):
+                drawn("zoom", opening, [decode])
     onward(text.TO_CORPUS, "Corpus")

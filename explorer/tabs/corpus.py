@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -18,6 +19,12 @@ from training.files import CorpusError, shown
 from training.hub import dataset_files, download, repo_name
 from training.trainer import warm_up
 
+_FILES = "(_, files) => [glass.session, files, Boolean(glass.last('adding'))]"
+# Another text was taken: what was pasted or chosen from the list, and is not in use any more, goes.
+_BOXES = """(pasted, example) => {
+    const taken = glass.last('corpus') || {};
+    return [taken.source === 'paste' ? pasted : '', taken.example || null];
+}"""
 _OURS = "(_, ...rest) => [glass.session, ...rest]"  # the visitor's token goes in as the first input
 _MOST_FILES = 200  # of a data set, listed
 
@@ -60,10 +67,11 @@ def build(server: Server, visitor: gr.Textbox) -> CorpusTab:
             file = gr.File(
                 label=text.FILE,
                 file_count="multiple",
-                height=120,
                 elem_id="upload",
                 elem_classes="g-keep",
             )
+            file.preprocess = given  # type: ignore[assignment, method-assign]  # Gradio hands over cleaned-up names only
+            adding = gr.Checkbox(visible=False)
             columns = drawn("columns", functions=functions(server, reading, choose), elem_id="columns")
             pasted = gr.Textbox(label=text.PASTE, placeholder=text.PASTE_HINT, lines=4, max_lines=12, elem_id="paste")
             use = gr.Button(text.USE_PASTE, elem_id="use-paste")
@@ -83,12 +91,24 @@ def build(server: Server, visitor: gr.Textbox) -> CorpusTab:
         "show_progress_on": card,
     }
     uploaded = Uploads(server)
-    gr.on([file.upload, use.click], lambda: None, None, example, api_visibility="private", show_progress="hidden")
-    file.upload(uploaded.read, [visitor, file], [card, columns], **private)
+    # The field is emptied at once, so that what is chosen next stands for itself; `columns` lists what is in use.
+    file.upload(uploaded.read, [visitor, file, adding], [card, columns], **private | {"js": _FILES}).then(
+        None, None, file, js="() => null", api_visibility="private", show_progress="hidden"
+    )
+    card.clear(None, [pasted, example], [pasted, example], js=_BOXES, api_visibility="private", show_progress="hidden")
     use.click(uploaded.paste, [visitor, pasted], [card, columns], **private)
     # `change`: Gradio's lists say `input` whenever they lose the focus, so that a Tab would take another text.
     example.change(uploaded.example, [visitor, example], [card, columns], **private)
     return CorpusTab(card)
+
+
+def given(payload: Any) -> list[tuple[str, str]] | None:
+    """(where an upload lies, what the visitor calls it) of each file of a gr.File, from its FileData."""
+    files = getattr(payload, "root", payload)
+    if files is None:
+        return None
+    files = files if isinstance(files, list) else [files]
+    return [(file.path, file.orig_name or Path(file.path).name) for file in files]
 
 
 class Uploads:
@@ -97,19 +117,31 @@ class Uploads:
     def __init__(self, server: Server) -> None:
         self._server = server
 
-    def read(self, visitor: str, paths: str | Sequence[str] | None) -> tuple[Any, Any]:
-        """Files were uploaded."""
-        if not paths:
+    def read(
+        self, visitor: str, files: str | Sequence[str | tuple[str, str]] | None, adding: bool = False
+    ) -> tuple[Any, Any]:
+        """Files were uploaded: paths, or pairs of path and name. adding: to those in use; else in their place."""
+        if not files:
             return gr.skip(), gr.skip()
-        files = (paths,) if isinstance(paths, str) else tuple(paths)
-        return self._take(visitor, lambda owner: _read(self._server, owner, Reading(files)))
+        pairs = [(file, Path(file).name) if isinstance(file, str) else file for file in _listed(files)]
+
+        def take(owner: Visitor) -> None:
+            former = owner.reading if adding and owner.reading and owner.reading.source == "file" else None
+            if former is None:
+                return _read(self._server, owner, _of_pairs(pairs))
+            names = former.names or former.paths
+            kept = [(former.paths[place], names[place]) for place in former.used]
+            joined = _of_pairs(list(dict.fromkeys([*kept, *pairs])))
+            joined = replace(former, paths=joined.paths, names=joined.names, refused=())
+            return _read(self._server, owner, joined, same=True)
+
+        return self._take(visitor, take)
 
     def paste(self, visitor: str, pasted: str) -> tuple[Any, Any]:
         """A text was pasted."""
 
         def take(owner: Visitor) -> None:
             owner.take_corpus(from_text(pasted, max_bytes=self._server.limits.upload_bytes))
-            owner.reading = None
 
         return self._take(visitor, take)
 
@@ -119,8 +151,8 @@ class Uploads:
             return gr.skip(), gr.skip()
 
         def take(owner: Visitor) -> None:
-            owner.take_corpus(corpora.take(key))
-            owner.reading = None
+            if key != owner.example:  # the list says so too when the page sets it to what is in use
+                owner.take_corpus(corpora.take(key), example=key)
 
         return self._take(visitor, take)
 
@@ -133,7 +165,7 @@ class Uploads:
 
         @answering
         def looked() -> dict[str, Any]:
-            return corpora.table(self._server.visitors.get(token).reading, self._server.limits.upload_bytes)
+            return corpora.table(self._server.visitors.get(token), self._server.limits.upload_bytes)
 
         return taken(), looked()
 
@@ -144,18 +176,22 @@ class Uploads:
 def reading(server: Server, raw: dict[str, Any]) -> dict[str, Any]:
     """The columns of the files read last, their first rows, and what was chosen."""
     visitor = server.visitors.get(raw.get("session"))
-    return corpora.table(visitor.reading, server.limits.upload_bytes)
+    return corpora.table(visitor, server.limits.upload_bytes)
 
 
 def choose(server: Server, raw: dict[str, Any]) -> dict[str, Any]:
-    """Read the last files again: another column, or only the good lines."""
+    """Read the last files again: another column or delimiter, or only the good lines."""
     visitor = server.visitors.get(raw.get("session"))
-    column, keep = raw.get("column"), raw.get("keep_good")
-    if visitor.reading is None:
+    column, keep, delimiter = raw.get("column"), raw.get("keep_good"), raw.get("delimiter")
+    former = visitor.wish or visitor.reading
+    if former is None:
         raise CorpusError("There is no file to choose a column of: upload one first.")
     if not (column is None or isinstance(column, str)) or not isinstance(keep, bool):
         raise CorpusError("Choose one of the columns in the table.")
-    _read(server, visitor, replace(visitor.reading, column=column, keep_good=keep), keep_cleaning=True)
+    if not (delimiter is None or isinstance(delimiter, str)):
+        raise CorpusError("Choose one of the delimiters in the list.")
+    wanted = replace(former, column=column, keep_good=keep, delimiter=delimiter)
+    _read(server, visitor, wanted, same=former is visitor.reading, again=True)
     return _both(server, visitor)
 
 
@@ -191,7 +227,7 @@ def hub_take(server: Server, raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _both(server: Server, visitor: Visitor) -> dict[str, Any]:
-    table = corpora.table(visitor.reading, server.limits.upload_bytes)
+    table = corpora.table(visitor, server.limits.upload_bytes)
     return {"corpus": {"ok": True, **corpora.describe(visitor)}, "reading": {"ok": True, **table}}
 
 
@@ -201,16 +237,32 @@ def _with_text(visitor: Visitor) -> Visitor:
     return visitor
 
 
-def _read(server: Server, visitor: Visitor, reading: Reading, keep_cleaning: bool = False) -> None:
-    """Read files and make them the visitor's text; where that fails only the wish is kept, so that it can be mended."""
-    former, visitor.reading = visitor.reading, reading
+def _listed(files: str | Sequence[str | tuple[str, str]]) -> Sequence[str | tuple[str, str]]:
+    return [files] if isinstance(files, str) else files
+
+
+def _of_pairs(pairs: Sequence[tuple[str, str]]) -> Reading:
+    return Reading(tuple(path for path, _ in pairs), tuple(name for _, name in pairs))
+
+
+def _read(server: Server, visitor: Visitor, reading: Reading, same: bool = False, again: bool = False) -> None:
+    """Read files and make them the visitor's text; where none can be read everything stays as it was.
+
+    same: the files in use are among them, and stay cleaned. again: nothing but the way they are read is new, so that
+    one which was read before must not be lost by it; else a refused table is kept as a wish, to be mended.
+    """
+    most = server.limits.upload_bytes
+    refused: dict[int, str] = {}
     try:
-        corpus = corpora.read(reading, server.limits.upload_bytes)
+        corpus = corpora.read(reading, most, refused)
     except CorpusError:
-        if keep_cleaning:
-            visitor.reading = former  # a column that cannot be: the text goes on as it was read
+        if not (same or again):
+            visitor.wish = reading if corpora.can_be_mended(reading, most) else None
         raise
-    visitor.take_corpus(corpus, keep_cleaning)
+    lost = set(refused) & set(reading.used) if same and again else set()
+    if lost:
+        raise CorpusError(refused[min(lost)])
+    visitor.take_corpus(corpus, keep_cleaning=same, reading=replace(reading, refused=tuple(refused.items())))
     try:
         visitor.cleaned()
     except CorpusError:

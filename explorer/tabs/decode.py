@@ -17,13 +17,14 @@ def build(decode: Answer, opening: dict[str, Any], learnt: Sequence[Answer]) -> 
     """The tab's contents. decode, learnt: the server functions; opening: the reply that the page begins with."""
     with gr.Row(equal_height=False, elem_classes="g-columns"):
         with gr.Column(scale=31, min_width=340):
-            drawn("strip", opening, [decode], mode="full")
-            with gr.Row(equal_height=False, elem_classes="g-after"):
-                with gr.Column(scale=10, min_width=260):
-                    drawn("heads", opening, [decode])
-                    drawn("kinds")
-                with gr.Column(scale=12, min_width=300):
-                    drawn("zoom", opening, [decode])
+            with gr.Column(elem_classes="g-look"):  # the strip stays in sight as far as this reaches
+                drawn("strip", opening, [decode], mode="full")
+                with gr.Row(equal_height=False, elem_classes=["g-after", "g-maps"]):
+                    with gr.Column(scale=10, min_width=260):
+                        drawn("heads", opening, [decode])
+                        drawn("kinds", elem_classes="g-last")
+                    with gr.Column(scale=12, min_width=300):
+                        drawn("zoom", opening, [decode])
             drawn("learnt", None, learnt, elem_classes="g-after")
         with gr.Column(scale=20, min_width=340):
             drawn("distribution", opening, [decode])

@@ -10,6 +10,7 @@ from model.trace import head_scores
 from tests.browser.conftest import Server, Visit
 from tests.browser.reference import SHORT_MEMORY, Reference
 from tests.browser.screen import (
+    arrived,
     at_rest,
     cell_point,
     choose_head,
@@ -311,3 +312,137 @@ def start_long(page: Page) -> None:
     page.evaluate("glass.decoder.open('Mira had a red kite. '.repeat(18))")
     page.wait_for_function("glass.decoder.state.length > 50 && !glass.decoder.state.busy")
     at_rest(page)
+
+
+# Whether the pointed cell, the sentence, the number beside the cell and both tokens of the strip can be seen now: on
+# the screen, and not under something else.
+TOGETHER = """([query, key]) => {
+    const shown = name => [...document.querySelectorAll(`[data-testid=${name}]`)].find(node => node.checkVisibility());
+    const strip = shown('strip'), map = shown('zoom-canvas'), at = map.dataset, box = map.getBoundingClientRect();
+    const seen = (x, y, inside) => x > 0 && y > 0 && x < innerWidth && y < innerHeight
+        && inside.contains(document.elementFromPoint(x, y));
+    const middle = node => {
+        const {left, top, width, height} = node.getBoundingClientRect();
+        return [left + width / 2, top + height / 2];
+    };
+    const cell = place => (place + 0.5 - at.start) * at.cell;
+    const sentence = shown('look'), says = sentence.getBoundingClientRect();
+    const number = shown('float').getBoundingClientRect();
+    return {
+        sentence: [says.top + 4, says.bottom - 4].every(y => seen(says.left + 30, y, sentence)),
+        cell: seen(box.left + +at.left + cell(key), box.top + +at.top + cell(query), map),
+        number: number.width > 0 && number.top >= 0 && number.bottom <= innerHeight && number.right <= innerWidth,
+        looks: seen(...middle(strip.querySelector('.looks')), strip),
+        from: seen(...middle(strip.querySelector('.from')), strip),
+    };
+}"""
+
+
+@pytest.mark.parametrize("tab", ["Decode", "Attention"])
+@pytest.mark.parametrize("height", [720, 900])
+def test_the_cell_its_sentence_and_its_tokens_are_seen_together(visit: Visit, height: int, tab: str) -> None:
+    """On a laptop, wherever the page is scrolled to as long as the cell is seen; the weight floats beside the cell."""
+    page = visit(viewport={"width": 1366 if height == 720 else 1440, "height": height}, reduced_motion="reduce")
+    arrived(page, "Decode")
+    open_tab(page, tab)
+    last = len(ids(page)) - 1
+    wholly = {"sentence": True, "cell": True, "number": True, "looks": True, "from": True}
+    for query, key in ((last, last - 3), (last - 12, 8), (last // 2, 1), (3, 2)):
+        sentence = point_at(page, query, key)
+        expect(sentence).to_have_attribute("data-weight", re.compile("."))
+        assert page.evaluate(TOGETHER, [query, key]) == wholly, (query, key)
+        assert float(here(page, "float").inner_text()) == weight_in(sentence)
+    page.evaluate("scrollBy(0, 60)")
+    point_at(page, last, last - 1)
+    assert page.evaluate(TOGETHER, [last, last - 1]) == wholly
+    page.mouse.move(2, 2)
+    expect(page.locator(".g-float:visible")).to_have_count(0)
+
+
+def test_a_longer_sentence_does_not_move_the_map(opened: Page) -> None:
+    """What is pointed at stays under the pointer, whatever the sentence above it says."""
+    open_tab(opened, "Decode")
+    point_at(opened, 5, 3)
+    top = "canvas => canvas.getBoundingClientRect().top + scrollY"
+    before = here(opened, "zoom-canvas").evaluate(top)
+    opened.mouse.down()
+    opened.mouse.up()
+    expect(here(opened, "look")).to_have_attribute("data-state", "locked")
+    assert here(opened, "zoom-canvas").evaluate(top) == before
+    opened.keyboard.press("Escape")
+    assert here(opened, "zoom-canvas").evaluate(top) == before
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_masked_is_not_taken_for_a_weight_of_zero(visit: Visit, scheme: str) -> None:
+    """The two tones differ, and what lies ahead is hatched in the large map and in every small one."""
+    page = visit(color_scheme=scheme, reduced_motion="reduce")
+    arrived(page, "Decode")
+    contrast, hatched = page.evaluate(
+        """() => {
+            const light = name => {
+                const [r, g, b] = glass.rgb(glass.variable(document.body, name)).map(v => v / 255)
+                    .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+                return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+            };
+            const against = (a, b) => Math.max(light(a), light(b)) / Math.min(light(a), light(b));
+            return [against('--g-mask', '--g-h0'), against('--g-mask', '--g-hatch')];
+        }"""
+    )
+    assert contrast >= 1.25
+    assert hatched >= 1.25
+    grid = here(page, "heads-canvas")
+    tones = grid.evaluate(
+        """map => {
+            const {left, top, size} = map.dataset, ratio = map.width / map.clientWidth;
+            const [x, y, side] = [+left + 0.6 * size, +top + 2, 0.3 * size].map(v => Math.round(v * ratio));
+            const pixels = map.getContext('2d').getImageData(x, y, side, side).data, seen = new Set();
+            for (let i = 0; i < pixels.length; i += 4) seen.add(pixels[i]);
+            return seen.size;
+        }"""
+    )
+    assert tones > 1
+
+
+def test_every_token_of_the_opening_text_has_its_label(visit: Visit) -> None:
+    """On Decode the map is narrow; a row is still of nine pixels, which is enough for a label each."""
+    page = visit(viewport={"width": 1366, "height": 720})
+    arrived(page, "Decode")
+    assert len(ids(page)) > 30
+    assert float(here(page, "zoom-canvas").get_attribute("data-cell") or "") >= 9
+    rows = page.locator(".g-zoom:visible .g-edge.rows").evaluate(
+        """(edge, count) => {
+            const ratio = edge.height / edge.clientHeight, g = edge.getContext('2d'), cell = edge.clientHeight / count;
+            return Array.from({length: count}, (_, i) => {
+                const [top, high] = [i * cell * ratio, cell * ratio].map(Math.round);
+                const line = g.getImageData(0, top, edge.width, high);
+                return line.data.some((v, at) => at % 4 === 3 && v > 0);
+            });
+        }""",
+        len(ids(page)),
+    )
+    assert all(rows)
+
+
+@pytest.mark.parametrize("tab", ["Decode", "Attention"])
+def test_on_a_phone_the_large_head_follows_the_grid(visit: Visit, tab: str) -> None:
+    """At once below it, before the kinds of heads; a tap on a head brings it into sight, under the model's name."""
+    page = visit(viewport={"width": 390, "height": 844}, has_touch=True, reduced_motion="reduce")
+    arrived(page, "Decode")
+    open_tab(page, tab)
+    tops = [
+        page.locator(f".g-{part}:visible").evaluate("n => n.closest('.g-card').getBoundingClientRect().top")
+        for part in ("heads", "zoom", "kinds")
+    ]
+    assert tops == sorted(tops)
+    choose_head(page, 1, 1)
+    expect(here(page, "zoom-title")).to_be_in_viewport()
+    page.wait_for_function(
+        """() => {
+            const [card] = [...document.querySelectorAll('.g-zoom')].filter(node => node.checkVisibility());
+            const chip = document.querySelector('[data-testid=chip]').getBoundingClientRect();
+            const top = card.getBoundingClientRect().top;
+            return chip.top >= 0 && top >= chip.bottom && top < chip.bottom + 60;
+        }"""
+    )
+    expect(page.get_by_test_id("chip").locator(".g-chip-name")).to_be_in_viewport()

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from model import gpt2_vocabulary
 from model.tokenizer import Tokenizer
@@ -290,3 +290,31 @@ def test_on_a_phone_in_the_dark(visit: Visit, tmp_path: Path) -> None:
         return box.width && box.right > right + 1 && !node.closest('.g-bench-scroll, .g-piece');
     }).map(node => node.className)""")
     assert wide == []
+
+
+def test_figures_of_the_text_before_are_taken_away(page: Page, tmp_path: Path) -> None:
+    """While another text is read nothing of the one before stands beside it."""
+    card = on_text(page, tmp_path / "cats.txt", TEXT)
+    longest = card.locator('[data-testid="bench-table"] tr[data-kind="char"] .g-bench-longest')
+    expect(longest).to_have_text("–")
+    held: list[Route] = []
+    asked = re.compile('"fn_name":"bench"')
+    page.route("**/component_server/**",
+               lambda r: held.append(r) if asked.search(r.request.post_data or "") else r.continue_())  # fmt: skip
+    path = tmp_path / "dogs.txt"
+    path.write_text("A dog is barking loudly at me.\n" * 50, encoding="utf-8")
+    upload(page, path)
+    expect(here(page, "corpus")).to_have_attribute("data-name", "dogs.txt")
+    expect(card).to_have_attribute("data-state", "waiting")
+    expect(card.locator(".g-bench-tok")).to_have_count(0)
+    for kind in ("char", "word", "bpe", "gpt2"):
+        expect(row(card, kind)).to_have_attribute("data-state", "waiting")
+        assert set(figures(card, kind)) == {"–"}
+    page.wait_for_timeout(500)  # the card asks once the page has come to rest
+    assert held
+    asked = re.compile("nothing more is held")
+    for route in held:
+        route.continue_()
+    at_rest(card)
+    page.unroute_all(behavior="wait")
+    assert figures(card, "char")[0] == str(len(set("A dog is barking loudly at me.\n")))

@@ -172,6 +172,108 @@ DROP = """([name, size]) => {
 }"""
 
 
+def used(page: Page, *names: str) -> None:
+    """Wait until these are the files that the card lists as in use, and the field is empty for the next."""
+    expect(page.get_by_test_id("files").locator("bdi")).to_have_text(list(names))
+    expect(page.locator("#upload").get_by_role("button", name="Clear")).to_have_count(0)
+
+
+def choose_files(page: Page, *paths: Path) -> None:
+    """Choose files in one selection, whatever was chosen before."""
+    page.locator("#upload input[type=file]").set_input_files(paths)
+
+
+def test_one_selection_after_the_other(corpus: Page, tmp_path: Path) -> None:
+    """A refused file is not in the list and does not stand in the way; a selection takes the place of the former one
+    unless it is to be added; of one selection the good files are used and the others named."""
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.txt").write_text(FOX * 9 + name, encoding="utf-8")
+    (tmp_path / "bad.txt").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8)
+    with (tmp_path / "large.txt").open("wb") as file:
+        file.truncate(60 * 1024 * 1024)
+    a, b, c, bad, large = (tmp_path / f"{name}.txt" for name in ("a", "b", "c", "bad", "large"))
+    said = corpus.get_by_test_id("corpus-error")
+    choose_files(corpus, bad)
+    expect(said).to_contain_text('"bad.txt" is a PNG picture')
+    used(corpus)
+    choose_files(corpus, a)
+    has(corpus, "a.txt")
+    used(corpus, "a.txt")
+    choose_files(corpus, b)
+    has(corpus, "b.txt")
+    used(corpus, "b.txt")
+    choose_files(corpus, bad)
+    expect(said).to_contain_text("The text below stays in use.")
+    used(corpus, "b.txt")
+    here(corpus, "files").get_by_label("Add the next files").check()
+    choose_files(corpus, a, bad)
+    expect(here(corpus, "corpus")).to_have_attribute("data-name", "2 files: b.txt, a.txt")
+    expect(said).to_have_text(re.compile('^"bad.txt" is a PNG picture.*The other files are used.$'))
+    used(corpus, "b.txt", "a.txt")
+    expect(here(corpus, "files")).to_contain_text("2 files joined")
+    expect(here(corpus, "corpus")).to_contain_text('one after the other: "b.txt", "a.txt"')
+    expect(here(corpus, "files").get_by_label("Add the next files")).not_to_be_checked()
+    choose_files(corpus, large, c)
+    expect(here(corpus, "corpus")).to_have_attribute("data-name", "c.txt")
+    expect(said).to_have_text(f"{too_large('large.txt', 60 * 1024 * 1024, 50_000_000)} The other file is used.")
+    used(corpus, "c.txt")
+    choose_files(corpus, a)
+    has(corpus, "a.txt")
+
+
+def test_only_what_is_in_use_stands_in_the_boxes(corpus: Page, tmp_path: Path) -> None:
+    """File, paste, list and Train tab: each puts the others' boxes away."""
+    (tmp_path / "fox.csv").write_text("number,text\n" + f'1,"{FOX.strip()}"\n' * 9, encoding="utf-8")
+    paste, example = corpus.locator("#paste textarea"), corpus.locator("#example input")
+    upload(corpus, tmp_path / "fox.csv")
+    has(corpus, "fox.csv")
+    used(corpus, "fox.csv")
+    paste.fill(FOX * 3)
+    corpus.locator("#use-paste").click()
+    has(corpus, "pasted text")
+    expect(corpus.get_by_test_id("files")).to_be_hidden()
+    expect(corpus.get_by_test_id("columns")).to_be_hidden()
+    expect(paste).to_have_value(FOX * 3)
+    example.click()
+    corpus.get_by_role("option", name="One song").click()
+    has(corpus, "One song")
+    expect(paste).to_have_value("")
+    expect(example).to_have_value("One song")
+    upload(corpus, tmp_path / "fox.csv")
+    has(corpus, "fox.csv")
+    expect(example).to_have_value("")
+    paste.fill("not used yet")
+    choose_column(corpus, "text")  # the same text stays
+    open_tab(corpus, "Train")
+    corpus.locator("#preset").get_by_text("One song, word by word").click()
+    corpus.locator("#take-example").click()
+    expect(here(corpus, "source")).not_to_contain_text("fox.csv")
+    open_tab(corpus, "Corpus")
+    expect(corpus.get_by_test_id("files")).to_be_hidden()
+    expect(corpus.get_by_test_id("columns")).to_be_hidden()
+    expect(paste).to_have_value("")
+
+
+def test_the_delimiter_is_chosen_by_hand(corpus: Page, tmp_path: Path) -> None:
+    (tmp_path / "fox.csv").write_text(
+        "name;text\n" + "".join(f"fox {i};one, two and a hen\n" for i in range(9)), encoding="utf-8"
+    )
+    upload(corpus, tmp_path / "fox.csv")
+    has(corpus, "fox.csv")
+    box = here(corpus, "delimiter")
+    expect(box.locator("option:checked")).to_have_text("automatic: semicolon")
+    box.select_option("tab")
+    expect(here(corpus, "corpus-excerpt")).to_contain_text("fox 0;one, two")
+    box.select_option("comma")
+    expect(corpus.get_by_test_id("columns-error")).to_contain_text("is ragged")
+    expect(box).to_have_value("tab")
+    box.select_option("semicolon")
+    expect(corpus.get_by_role("radio", name="name")).to_be_visible()
+    choose_column(corpus, "name")
+    expect(here(corpus, "corpus-excerpt")).to_contain_text("fox 0\nfox 1")
+    expect(box).to_have_value("semicolon")
+
+
 def test_the_list_of_texts_says_what_it_is_for(corpus: Page, tmp_path: Path) -> None:
     """Before anything is chosen, and after an upload has emptied it."""
     box = corpus.locator("#example input")

@@ -11,6 +11,7 @@ from tests.browser.reference import FULL_STOP, SHORT_MEMORY, SHORT_MEMORY_OPENIN
 from tests.browser.screen import (
     arrived,
     at_rest,
+    choose_head,
     choose_model,
     chosen_head,
     here,
@@ -432,3 +433,85 @@ def test_a_server_that_does_not_answer_is_said(visit: Visit, problems: list[str]
     assert problems
     assert all("ERR_FAILED" in problem for problem in problems)
     problems.clear()
+
+
+def test_the_text_outlives_a_reload(opened: Page, server: Server) -> None:
+    """Prompt, tokens, what was written before going back, settings and head; of each model its own."""
+    shown = model_of(opened, server.runs)
+    start(opened, "Mira had a hen")
+    set_range(opened, "temperature", 0.7)
+    press(opened, "next", "next", "next", "back")
+    choose_head(opened, 1, 1)
+    before, read, ahead = tokens(opened), rows(opened), ids(opened)
+    opened.reload(wait_until="domcontentloaded")
+    arrived(opened, "Decode")
+    opened.wait_for_function("n => glass.decoder.state.ids.length === n && !glass.decoder.state.busy", arg=len(before))
+    at_rest(opened)
+    assert tokens(opened) == before
+    assert ids(opened) == ahead
+    assert rows(opened) == read
+    expect(here(opened, "prompt")).to_have_value("Mira had a hen")
+    expect(here(opened, "temperature-value")).to_have_value("0.70")
+    expect(here(opened, "zoom-title")).to_have_text("Layer 2, head 2")
+    press(opened, "next", "next")
+    assert ids(opened) == shown.write(ahead, 2, 1337, temperature=0.7)
+
+
+def test_a_kept_text_that_the_model_does_not_take(opened: Page) -> None:
+    """The page opens as at the first visit, without a complaint, and keeps no more of it."""
+    text = ids(opened)
+    record = {
+        "step": 0, "prompt": "x", "typed": True, "ids": [5, 10**6], "prompt_tokens": 1, "length": 2, "head": [0, 0],
+        "rows": 12, "settings": {"temperature": 2},
+    }  # fmt: skip
+    key = f"glass.text:{model_ref(opened)}"
+    opened.evaluate("([key, record]) => sessionStorage.setItem(key, JSON.stringify(record))", [key, record])
+    with opened.expect_response(lambda answer: '"ids":[5,1000000]' in (answer.request.post_data or "")):
+        opened.reload(wait_until="domcontentloaded")
+    arrived(opened, "Decode")
+    assert ids(opened) == text
+    expect(here(opened, "temperature-value")).to_have_value("1.00")
+    assert "1000000" not in (opened.evaluate("key => sessionStorage.getItem(key)", key) or "")
+
+
+def test_kept_texts_are_few_and_checked(opened: Page) -> None:
+    """Six models, the one used longest ago goes first; no endless text; nothing that another page wrote is believed."""
+    kept = opened.evaluate(
+        """() => {
+            const record = {step: 1, prompt: '', typed: false, ids: [1], prompt_tokens: 1, length: 1, head: [0, 0],
+                rows: 12, settings: {seed: 1}};
+            for (let i = 0; i < 9; i++) glass.texts.keep('run:' + i, record);
+            glass.texts.keep('run:8', {...record, ids: Array(6001).fill(1)});
+            sessionStorage.setItem('glass.text:run:7', '{"ids": "no"}');
+            return [0, 1, 2, 3, 4, 5, 6, 7, 8].map(i => glass.texts.get('run:' + i) !== null);
+        }"""
+    )
+    assert kept == [False, False, False, True, True, True, True, False, False]
+
+
+def test_bytes_say_which_character_they_make(opened: Page) -> None:
+    start(opened, "ć")
+    strip, reading = here(opened, "token"), opened.locator(".g-reading:visible")
+    assert [token.get_attribute("data-kind") for token in strip.all()] == ["bytes", "bytes"]
+    for position in (0, 1):
+        strip.nth(position).hover()
+        expect(reading).to_contain_text(f"byte {position + 1} of 2 of ć")
+    opened.mouse.move(2, 2)
+    here(opened, "back").click()
+    at_rest(opened)
+    strip.nth(0).hover()
+    expect(reading).to_contain_text("byte 1 of 2 of ć")
+
+
+def test_the_button_says_how_many_it_writes(opened: Page) -> None:
+    button, field, before = here(opened, "end"), here(opened, "count"), len(ids(opened))
+    expect(button).to_have_text("Write 64")
+    field.fill("3")
+    expect(button).to_have_text("Write 3")
+    button.click()
+    opened.wait_for_function("n => glass.decoder.state.length === n", arg=before + 3)
+    at_rest(opened)
+    assert len(ids(opened)) == before + 3
+    field.fill("0")
+    field.press("Tab")
+    expect(button).to_have_text("Write 1")

@@ -41,7 +41,7 @@ WRITING = (
     "\x01\x07\x1b[31m",
 )
 EVERYTHING = "\n".join((*MARKUP, *WRITING)) + "\n"
-NAME = "<img src=x onerror=hacked=1> ${x} {{x}} \u05e9"
+NAME = "<img src=x onerror=hacked=1> ${hacked=1} {{x}} \u05e9"
 PLANTED = "b#planted, img[src=x], svg[onload], iframe[srcdoc], script:not([src]):not([type])"
 
 
@@ -71,11 +71,12 @@ def test_a_hostile_text_from_the_upload_to_its_model(
     excerpt = here(guarded, "corpus-excerpt").text_content() or ""
     for line in MARKUP:
         assert line in excerpt
-    expect(here(guarded, "corpus-name")).to_contain_text("img src=x onerror=hacked=1")
+    expect(here(guarded, "corpus-name")).to_have_text(NAME + ".txt")
+    expect(here(guarded, "files").locator("bdi")).to_have_text(NAME + ".txt")
     unharmed(guarded)
 
     open_tab(guarded, "Train")
-    expect(here(guarded, "source")).to_contain_text("img src=x onerror=hacked=1")
+    expect(here(guarded, "source")).to_contain_text(NAME + ".txt")
     small_and_fast(guarded, 20)
     set_number(guarded, "context", 64)
     train(guarded, NAME)

@@ -131,3 +131,45 @@ def test_tabs_by_keyboard(page: Page) -> None:
     expect(page.get_by_role("tab", name="Train")).to_be_focused()
     page.keyboard.press("Enter")
     arrived(page, "Train")
+
+
+HEADER = "document.querySelector('.g-header').getBoundingClientRect().height"
+
+
+@pytest.mark.parametrize("width", [1440, 1366, 1024, 900, 390])
+def test_the_header_is_of_one_height(visit: Visit, width: int) -> None:
+    """Whatever it says: a training that shows, a longer name, a link that was copied. What has no room opens."""
+    page = visit(viewport={"width": width, "height": 720})
+    arrived(page, "Decode")
+    before, chip = page.evaluate(HEADER), page.get_by_test_id("chip")
+    left = page.get_by_test_id("models").bounding_box()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_test_id("share").click()
+    expect(page.get_by_test_id("share")).to_have_text("Link copied")
+    assert page.evaluate(HEADER) == before
+    assert page.get_by_test_id("models").bounding_box() == left
+    active = {"name": "a name that is far too long for a line", "run": "x", "state": "running", "step": 1, "steps": 9,
+              "seconds_left": 5000}  # fmt: skip
+    page.evaluate("active => glass.emit('active', active)", active)
+    expect(chip.locator(".g-chip-live")).to_be_visible()
+    assert page.evaluate(HEADER) == before
+    expect(chip.locator(".g-chip-live > i")).to_be_in_viewport()
+    more = page.get_by_test_id("chip-all")
+    expect(more).to_be_visible()
+    more.click()
+    expect(chip.locator(".g-chip-facts")).to_contain_text("bits per byte", use_inner_text=True)
+    assert page.evaluate(STICKING_OUT) == []
+    assert page.evaluate(HEADER) == before
+    page.keyboard.press("Escape")
+    expect(more).to_have_attribute("aria-expanded", "false")
+
+
+def test_on_a_phone_the_name_of_the_model_stays_in_sight(visit: Visit) -> None:
+    page = visit(viewport=PHONE, has_touch=True)
+    arrived(page, "Decode")
+    page.evaluate("scrollTo(0, 1200)")
+    chip = page.get_by_test_id("chip").bounding_box()
+    assert chip
+    assert 0 <= chip["y"] < 12
+    assert chip["height"] < 48
+    expect(page.get_by_test_id("models")).not_to_be_in_viewport()

@@ -3,6 +3,7 @@
 A run whose losses and text are known is planted in the server's folder; it has a model that says nothing sensible.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 from playwright.sync_api import Locator, Page, Route, expect
 
-from model import GPT, GPTConfig, Tokenizer, save_checkpoint
+from model import GPT, GPTConfig, Tokenizer, open_checkpoint, save_checkpoint
 from tests.browser.conftest import Server, Visit
 from tests.browser.reference import MARKUP, MARKUP_NAME
 from tests.browser.screen import TRAINING, arrived, follow, here, ids, open_tab
@@ -19,8 +20,9 @@ from training.baselines import measure
 from training.config import Recipe, TrainConfig
 from training.corpus import split_text
 from training.evaluate import evaluate
-from training.events import BaselinesKnown, Evaluated, Finished, Started, Stepped
+from training.events import BaselinesKnown, Copied, Evaluated, Finished, Started, Stepped
 from training.kept import Texts, keep_text
+from training.recital import Question, spread, write_on
 from training.runs import RunFolder
 from training.verbatim import Index
 
@@ -187,9 +189,13 @@ def test_a_thousand_characters_beside_real_text(copied: Page) -> None:
     card.scroll_into_view_if_needed()
     here(copied, "measure-go").click()
     expect(card).to_have_attribute("data-state", "done", timeout=TRAINING)
-    card.locator("summary").click()
+    card.get_by_test_id("measure-texts").locator("summary").click()
     texts = [box.text_content() or "" for box in card.locator(".g-learnt-text").all()]
     assert len(texts[0]) == 1000
+    with copied.expect_download() as saved:
+        card.get_by_test_id("measure-save").click()
+    assert saved.value.suggested_filename == f"copied step {STEPS}.txt"
+    assert Path(saved.value.path()).read_bytes() == texts[0].encode()
     assert texts[1] in HELD_OUT
     index = Index(LEARNT)
     shown: dict[str, list[str]] = {
@@ -212,6 +218,8 @@ def test_a_thousand_characters_beside_real_text(copied: Page) -> None:
 def test_measuring_can_be_stopped(copied: Page) -> None:
     card, go = here(copied, "measure"), here(copied, "measure-go")
     card.scroll_into_view_if_needed()
+    here(copied, "measure-length-5000").click()
+    expect(go).to_have_text("Write 5,000 characters and measure")
 
     def slowly(route: Route) -> None:
         copied.wait_for_timeout(50)
@@ -221,9 +229,10 @@ def test_measuring_can_be_stopped(copied: Page) -> None:
     go.click()
     expect(card).to_have_attribute("data-state", "writing")
     expect(go).to_have_text("Stop")
+    expect(card.get_by_role("progressbar")).to_have_attribute("aria-valuemax", "5000")
     go.click()
     expect(card).to_have_attribute("data-state", "idle")
-    expect(go).to_have_text("Write 1,000 characters and measure")
+    expect(go).to_have_text("Write 5,000 characters and measure")
     copied.unroute_all(behavior="wait")
     assert card.get_by_test_id("measure-table").count() == 0
 
@@ -248,7 +257,7 @@ def test_losses_in_both_units_and_the_steps_that_beat_counting(server: Server, v
         nats, bits, step = (cell.inner_text() for cell in row.locator("td").all())
         assert float(nats) == pytest.approx(known[name], abs=0.00051)
         assert float(bits) == pytest.approx(known[name] * ratio, abs=0.00051)
-        first = next((s for s in range(0, STEPS + 1, 20) if val_loss(s) < known[name]), None)
+        first = next((s for s in range(20, STEPS + 1, 20) if val_loss(s) < known[name]), None)
         assert step == ("not yet" if first is None else str(first))
         beaten[name] = first
     assert list(beaten) == ["uniform", "unigram", "bigram", "trigram", "back-off"]
@@ -265,3 +274,227 @@ def test_losses_in_both_units_and_the_steps_that_beat_counting(server: Server, v
     page.reload()
     expect(here(page, "loss")).to_have_attribute("data-unit", "bits")
     open_tab(page, "Decode")
+
+
+def test_an_untrained_model_beats_nothing(opened: Page) -> None:
+    """What it is better at before the first step is luck: the mark is set at the first evaluation after that."""
+    beaten = opened.evaluate(
+        """() => {
+            const baselines = [{name: 'uniform', value: 4}, {name: 'bigram', value: 2}];
+            const steps = val => glass.losses.beaten({baselines, evals: {step: [0, 50, 100], val}}).map(b => b.step);
+            return [steps([3.9, 3.5, 1.5]), steps([3.9, 4.5, 3]), steps([1, 5, 5])];
+        }"""
+    )
+    assert beaten == [[50, 100], [100, None], [None, None]]
+
+
+def test_the_card_says_what_it_waits_for(opened: Page) -> None:
+    held: list[Route] = []
+    opened.route(
+        "**/component_server/**",
+        lambda r: held.append(r) if '"learnt"' in (r.request.post_data or "") else r.continue_(),
+    )
+    card = here(opened, "learnt")
+    card.scroll_into_view_if_needed()
+    expect(here(opened, "learnt-verdict")).to_have_text("Looking it up…")
+    expect(card.get_by_test_id("learnt-text")).to_be_hidden()
+    opened.wait_for_timeout(600)
+    expect(here(opened, "learnt-verdict")).to_have_text("Looking it up…")
+    assert held
+    for route in held:
+        route.continue_()
+    opened.unroute_all(behavior="wait")
+    looked_up(opened)
+    expect(card.get_by_test_id("learnt-text")).to_be_visible()
+
+
+def test_the_fine_print_is_folded_away(copied: Page) -> None:
+    card = looked_up(copied)
+    fold = card.get_by_test_id("learnt-counted")
+    expect(fold.locator("p")).to_be_hidden()
+    fold.locator("summary").click()
+    expect(fold.locator("p")).to_be_visible()
+    expect(fold.locator("p")).to_contain_text("characters of <b id=planted>marked up</b> that it learnt from")
+
+
+def test_another_models_verdict_is_not_shown_while_one_waits(copied: Page) -> None:
+    looked_up(copied)
+    held: list[Route] = []
+    copied.route(
+        "**/component_server/**",
+        lambda r: held.append(r) if '"learnt"' in (r.request.post_data or "") else r.continue_(),
+    )
+    copied.evaluate("glass.decoder.open('Lucy', 'shipped:tales')")
+    expect(here(copied, "learnt-verdict")).to_have_text("Looking it up…")
+    expect(here(copied, "learnt").get_by_test_id("learnt-text")).to_be_hidden()
+    for route in held:
+        route.continue_()
+    copied.unroute_all(behavior="wait")
+    expect(here(copied, "learnt").get_by_test_id("learnt-text")).to_have_text(re.compile("^Lucy"))
+
+
+def test_by_heart_as_counted_beside_the_server(copied: Page, server: Server) -> None:
+    """The card asks for lines of the planted text; what came back is what the same model writes here."""
+    here(copied, "heart-go").click()
+    box = here(copied, "heart")
+    expect(box).to_have_attribute("data-state", "done", timeout=TRAINING)
+    checkpoint = open_checkpoint(server.runs / RUN / "checkpoints" / "last")
+    tokenizer = checkpoint.tokenizer
+    assert tokenizer is not None
+    lines = spread([line for line in LEARNT.split("\n") if line.strip()], 60)
+    questions = [Question.of(tokenizer, line, 6, lines=True) for line in lines]
+    outcomes = [write_on(checkpoint.model, tokenizer, one, [], None) for one in questions if one]
+    shown = [cell.inner_text() for cell in box.locator(".g-heart-figures dd").all()]
+    assert [int(cell.split()[0]) for cell in shown] == [
+        len(lines),
+        sum(one is not None and one.exact for one in outcomes),
+        sum(one is not None and one.ended for one in outcomes),
+    ]
+    rows = box.get_by_test_id("heart-example")
+    for row in rows.all():
+        assert any(line.startswith(row.locator("dd").first.text_content() or "-") for line in lines)
+    assert 1 <= rows.count() <= 3
+    assert copied.evaluate("window.hacked") is None
+    assert copied.locator("#planted").count() == 0
+
+
+MADE_UP = """() => {
+    const one = (given, written, expected, ended) =>
+        ({given, written, expected, ended, longer: false, exact: ended && written === expected});
+    const outcomes = [one('a b', ' cat sat', ' cat sat', true), one('c d', ' dog ran', ' dig ran off', true),
+        one('e f', ' fox', ' fox', false)];
+    const server = {by_heart: async ({draft}) => {
+        const at = draft ? draft.document : 0;
+        window.calls = (window.calls || 0) + 1;
+        if (window.hold) await window.hold;
+        return {ok: true, unit: 'documents', words: 6, asked: 3, done: at + 1, outcomes: [outcomes[at]],
+            draft: at < 2 ? {document: at + 1, ids: []} : null};
+    }};
+    const made = glass.recital(server, () => ({session: glass.session, model: 'shipped:tales'}));
+    document.body.prepend(made.go, made.node);
+    window.made = made;
+}"""
+
+
+def test_by_heart_marks_the_first_difference(opened: Page) -> None:
+    opened.evaluate(MADE_UP)
+    opened.evaluate("made.go.click()")
+    opened.wait_for_function("made.node.dataset.state === 'done'")
+    read = opened.evaluate(
+        """() => [...made.node.querySelectorAll('dl.g-heart-example')].map(d =>
+            [d.dataset.exact, ...[...d.querySelectorAll('dd'), ...d.querySelectorAll('mark')].map(x => x.textContent)])"""
+    )
+    assert read == [
+        ["true", "a b", " cat sat", "the same, to the letter"],
+        ["false", "e f", " fox(went no further)", " fox(ends here)", "(went no further)", "(ends here)"],
+        ["false", "c d", " dog ran", " dig ran off", "o", "i"],
+    ]
+    figures = opened.evaluate("[...made.node.querySelectorAll('.g-heart-figures dd')].map(d => d.textContent)")
+    assert figures == ["3", "1 of 3", "2 of 3"]
+
+
+def test_asking_by_heart_can_be_stopped(opened: Page) -> None:
+    opened.evaluate(MADE_UP)
+    opened.evaluate("() => { window.hold = new Promise(go => { window.go_on = go; }); made.go.click(); }")
+    assert opened.evaluate("made.go.textContent") == "Stop"
+    opened.evaluate("() => { made.go.click(); window.hold = null; window.go_on(); }")
+    opened.wait_for_timeout(200)
+    assert opened.evaluate("[made.node.dataset.state, made.go.textContent, calls]") == [
+        "idle",
+        "Ask for its texts by heart",
+        1,
+    ]
+    assert opened.evaluate("made.node.textContent") == ""
+
+
+ALL = ["uniform", "unigram", "bigram", "trigram", "back-off"]
+PAINT = """([values, val, log, zoom]) => {
+    const step = val.map((_, i) => 50 * i), names = ['uniform', 'unigram', 'bigram', 'trigram', 'back-off'];
+    const canvas = document.createElement('canvas');
+    document.body.append(canvas);
+    const evals = {step, train: val.map(() => null), val, bits_per_byte: val.map(() => null)};
+    const data = {run: null, points: {step, loss: val}, evals, even: val, unit: 'nats per token',
+        baselines: values.map((value, i) => ({name: names[i], value}))};
+    const view = {width: 700, height: 320, zoom, log, smoothing: 0.9, hover: -1, drag: null};
+    const frame = glass.paintLoss(canvas, view, data);
+    const marks = canvas.dataset.beaten.split('; ').filter(Boolean).map(m => m.split(' '));
+    const y = v => frame.y(v), read = [canvas.dataset.baselines.split('; '),
+        marks.map(([name, px, py]) => [name, frame.step(+px), +py]), val.map(y), values.map(y)];
+    canvas.remove();
+    return read;
+}"""
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_every_baseline_is_in_the_picture_and_each_mark_on_the_curve(opened: Page, log: bool) -> None:
+    """The curve ends far above the last two, which have arrows, and crosses the first ones between evaluations."""
+    values, val = [4.2, 3.4, 2.9, 1.2, 0.9], [4.3, 3.7, 3.1, 3.0, 2.8]
+    words, marks, at, levels = opened.evaluate(PAINT, [values, val, log, None])
+    assert [word.split()[0] for word in words] == ALL
+    arrows = {word.split()[0] for word in words if word.endswith("↓")}
+    assert "back-off" in arrows
+    assert not {"uniform", "unigram", "bigram"} & arrows
+    assert [name for name, _, _ in marks] == ["uniform", "unigram", "bigram"]
+    for (name, step, height), i in zip(marks, (0, 1, 3), strict=True):
+        share = step / 50 - i
+        assert 0 <= share <= 1
+        assert height == pytest.approx(levels[ALL.index(name)], abs=0.2)
+        assert height == pytest.approx(at[i] + share * (at[i + 1] - at[i]), abs=0.2)
+
+
+def test_baselines_above_the_picture_and_marks_at_an_evaluation(opened: Page) -> None:
+    """Zoomed in below all of them, each has an arrow up; where luck was better before, the mark is at the evaluation."""
+    words, marks, _, _ = opened.evaluate(
+        PAINT, [[4.2, 3.4, 2.9, 2.7, 2.6], [4.3, 3.7, 1.1, 1.05, 1.0], False, [120, 200]]
+    )
+    assert [word.split()[0] for word in words] == ALL
+    assert all(word.endswith("↑") for word in words)
+    assert marks == []
+    _, marks, at, _ = opened.evaluate(PAINT, [[4.2], [4.1, 3.7, 3.1], False, None])
+    ((name, step, height),) = marks
+    assert (name, step) == ("uniform", pytest.approx(50, abs=0.2))
+    assert height == pytest.approx(at[1], abs=0.2)
+
+
+def test_nothing_held_out_a_teacher_and_copied_rows(server: Server, visit: Visit) -> None:
+    """Bits per byte for the training loss, why there are no baselines, and what came from other models."""
+    run, tales, size = "taught-0123456789abcdef0123456789abcdef", str(ROOT / "weights" / "tales"), 1.25
+    folder = RunFolder(server.runs / run)
+    tokenizer = Tokenizer.char(TEXT)
+    shape: dict[str, Any] = {"layers": 1, "heads": 2, "width": 16, "context": 32}
+    train = TrainConfig(steps=20, val_fraction=0.0, teacher=tales, embeddings_from=tales)
+    about = {"name": "taught.txt", "source": "file", "characters": len(TEXT), "notes": []}
+    folder = RunFolder.create(folder.path, "taught", Recipe(tokenizer="char", model=shape, train=train), about)
+    model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, **shape)).eval()
+    save_checkpoint(
+        folder.checkpoint("last"), model, tokenizer, {"name": "taught", "run": run, "step": 20, "loss": 1.0}
+    )
+    folder.append(Copied(0, 0.0, 1528, 1600, [MARKUP[0], " the", "a"]))
+    folder.append(Started(0, 0.0, 20, model.parameter_count(), "cpu", size))
+    for step in range(1, 21):
+        folder.append(Stepped(step, step / 10, train_loss(step), 1e-3, 1.0, 100.0, 0.4 + step / 1000))
+    folder.append(Evaluated(20, 2.0, 4.0, None, None, True))
+    folder.append(Finished(20, 2.0, "done"))
+    folder.close()
+    page = follow(visit, run, "taught")
+    bits = train_loss(20) / (size * math.log(2))
+    card, monitor = here(page, "loss"), here(page, "monitor")
+    expect(here(page, "loss-beats")).to_contain_text("Nothing was held out of this text")
+    expect(here(page, "loss-tip")).to_contain_text(f"{bits:.3f} bits per byte")
+    page.get_by_test_id("loss-bits").click()
+    expect(card).to_have_attribute("data-unit", "bits")
+    expect(monitor.locator("[data-figure=bpb]")).to_have_text(f"{bits:.2f}")
+    expect(monitor.locator("div:has(> [data-figure=bpb])")).to_contain_text("of the training loss")
+    expect(monitor.locator("div:has(> [data-figure=val])")).to_contain_text("nothing held out")
+    expect(monitor.locator("div:has(> [data-figure=loss])")).to_contain_text(
+        f"nats per token, {bits:.2f} bits per byte; loss against the teacher 0.42"
+    )
+    expect(here(page, "run-teacher")).to_contain_text("Tales, its teacher")
+    expect(here(page, "run-copied")).to_contain_text("1,528 of 1,600 embedding rows copied from Tales")
+    tokens = monitor.locator(".g-run-tokens")
+    expect(tokens).to_be_hidden()
+    monitor.get_by_text("Which tokens").click()
+    expect(tokens).to_be_visible()
+    assert tokens.locator(".g-piece").count() == 3
+    assert page.evaluate("window.hacked") is None
+    here(page, "loss-nats").click()

@@ -448,3 +448,29 @@ def test_a_recipe_fills_every_box(page: Page) -> None:
     page.locator("#preset").get_by_text("Shakespeare with an own BPE").click()
     expect(page.locator("#tokenizer input:checked")).to_have_value("bpe")
     expect(page.locator("#set-vocab_size")).to_be_visible()
+
+
+def test_a_reload_comes_back_to_the_open_tab(ready: Page, visit: Visit) -> None:
+    """Also in the middle of a training; a link to a run or to a term goes before it, and so does a click."""
+    small_and_fast(ready, 10_000)
+    train(ready, "reloaded")
+    ready.reload(wait_until="domcontentloaded")
+    arrived(ready, "Train")
+    state(ready, "running")
+    expect(here(ready, "run-name")).to_have_text("reloaded")
+    ready.goto("/?see=temperature", wait_until="domcontentloaded")
+    arrived(ready, "Decode")
+    open_tab(ready, "Corpus")
+    ready.goto(f"/?run={SHORT_MEMORY_RUN}", wait_until="domcontentloaded")
+    arrived(ready, "Train")
+
+
+def test_a_click_on_a_tab_goes_before_what_the_page_opens(page: Page) -> None:
+    """A button that leads to another tab looks after its click for a while; the visitor may go elsewhere meanwhile."""
+    arrived(page, "Decode")
+    page.evaluate(
+        "[glass.openTab('Attention'), document.querySelectorAll('button[role=tab]')[2].scrollIntoView()] && null"
+    )
+    page.get_by_role("tab", name="Train").click()
+    page.wait_for_timeout(600)  # openTab looks again after 150 ms
+    arrived(page, "Train")

@@ -65,7 +65,7 @@ def test_documents_of_several_lines_are_told_apart(tmp_path: Path) -> None:
     """Where each is one line, its lines say as much and nothing more is kept."""
     poems = ("one\ntwo", "", "three\n", "\ud800 four")
     recipe = tiny_recipe(val_fraction=0.0, cut="documents")
-    texts = texts_of(Corpus("\n".join(poems), "poems", documents=poems), recipe)
+    texts = texts_of(Corpus("poems", "\n".join(poems), "file", "UTF-8", documents=poems), recipe)
     assert texts.documents() == list(poems)
     keep_text(tmp_path, texts)
     kept = read_text(tmp_path)

@@ -103,7 +103,7 @@ def test_documents_are_chosen_evenly() -> None:
     long = [f"{i} b c d e f g" for i in range(100)]
     assert spread(long, 4) == [long[0], long[25], long[50], long[75]]
     assert spread(long[:3], 4) == long[:3]
-    assert spread(["too short", *long[:2], "again", "short"], 2) == [long[0]]
+    assert spread(["too short", *long[:2], "again", "short"], 2) == [long[0], long[1]]
     assert spread([], 4) == spread(["short"] * 9, 4) == []
 
 

@@ -1,0 +1,118 @@
+/* By heart: asks a model for documents of the text that it was trained on, and shows how they came back. Part of the card
+   "Evaluation of what it writes" (learnt.js), whose server has `by_heart`.
+   glass.recital(server, asked) -> {go, node}: the button, and what is shown below it; `asked()` names the model.
+   For tests: data-testid heart, heart-go, heart-example; data-state on the box. */
+(function () {
+  'use strict';
+
+  const { h } = window.glass;
+  const AROUND = 90;  // characters shown before the first difference
+  const BEHIND = 160;  // and behind it
+  const ASK = 'Ask for its texts by heart';
+  const count = (n) => Number(n).toLocaleString('en-US');
+
+  /** How many characters two texts share from the start, as whole characters. */
+  function common(a, b) {
+    let n = 0;
+    while (n < a.length && n < b.length && a[n] === b[n]) n += 1;
+    return n;
+  }
+
+  /** A text with its first difference marked; where it only ended too early, the place says so. */
+  function marked(letters, same, exact, end) {
+    const before = letters.slice(0, same), shared = before.length > AROUND ? '… ' + before.slice(-AROUND).join('') : before.join('');
+    if (exact) return h('bdi', { dir: 'auto' }, shared);
+    const rest = letters.slice(same), more = rest.length > BEHIND ? ' …' : '';
+    const first = rest.length ? h('mark', {}, rest[0] === '\n' ? '↵\n' : rest[0]) : h('mark', { class: 'g-heart-end' }, end);
+    return h('bdi', { dir: 'auto' }, shared, first, rest.slice(1, BEHIND).join('') + more);
+  }
+
+  function example(one) {
+    const written = [...one.written], expected = [...one.expected], same = common(written, expected);
+    const row = (name, ...inside) => [h('dt', {}, name), h('dd', {}, inside)];
+    return h('dl', { class: 'g-heart-example', 'data-testid': 'heart-example', dataset: { exact: String(one.exact) } },
+      row('given', h('bdi', { dir: 'auto' }, one.given)), row('written', marked(written, same, one.exact, one.ended ? '(stopped here)' : '(went no further)')),
+      one.exact ? row('in the text', 'the same, to the letter') : row('in the text', marked(expected, same, false, '(ends here)')));
+  }
+
+  /** Three that differ: the one that came back best, the worst, and one between. */
+  function examples(outcomes) {
+    const share = (one) => (one.exact ? 2 : common([...one.written], [...one.expected]) / Math.max(1, [...one.expected].length));
+    const sorted = outcomes.map((one) => [share(one), one]).sort((a, b) => b[0] - a[0]).map(([, one]) => one);
+    return [...new Set([sorted[0], sorted[sorted.length >> 1], sorted.at(-1)])].filter(Boolean);
+  }
+
+  function figures(outcomes, { asked, unit }) {
+    const cell = (name, value, more) => h('div', {}, h('dt', {}, name), h('dd', {}, count(value), more ? h('small', {}, ` ${more}`) : null));
+    const number = (test) => outcomes.filter(test).length, of = `of ${count(outcomes.length)}`;
+    return h('dl', { class: 'g-learnt-figures g-heart-figures' }, cell(`${unit} asked for`, outcomes.length, outcomes.length < asked ? `of ${count(asked)}` : ''),
+      cell('come back to the letter', number((one) => one.exact), of), cell('stopped by themselves', number((one) => one.ended), of));
+  }
+
+  function explained(outcomes, { unit, words }) {
+    const longer = outcomes.filter((one) => one.longer).length, whole = unit === 'lines' ? 'Its text was cut into blocks, so its lines are asked for; a line ends with its line break. ' : '';
+    return `${whole}The model is given the first ${words} words of each and goes on with its likeliest token (top-k 1). Come back to the letter: all of the rest, and then its end. `
+      + 'Stopped by themselves: it came to an end, at most 8 tokens too late.'
+      + (longer ? ` ${count(longer)} of ${count(outcomes.length)} have more tokens than it sees at once and cannot come back whole.` : '');
+  }
+
+  function recital(server, asked) {
+    const go = h('button', { type: 'button', class: 'g-btn', 'data-testid': 'heart-go' }, ASK);
+    const said = h('p', { class: 'g-learnt-note', 'aria-live': 'polite', hidden: true });
+    const inside = h('div', {});
+    const node = h('div', { class: 'g-heart', 'data-testid': 'heart', dataset: { state: 'idle' } }, said, inside);
+    let running = 0, tickets = 0;
+
+    function say(words) {
+      said.textContent = words;
+      said.hidden = !words;
+    }
+
+    function idle(state) {
+      running = 0;
+      go.textContent = ASK;
+      node.dataset.state = state;
+    }
+
+    function show(outcomes, reply, name) {
+      say('');
+      inside.replaceChildren(h('h3', {}, 'By heart: ', h('bdi', {}, name)), figures(outcomes, reply), ...examples(outcomes).map(example),
+        h('details', { class: 'g-learnt-fold' }, h('summary', {}, 'How it is counted'), h('p', { class: 'g-learnt-note' }, explained(outcomes, reply))));
+    }
+
+    async function ask() {
+      const { model } = glass.decoder.state, mine = ++tickets, of = asked(), outcomes = [];
+      if (!model) return;
+      running = mine;
+      go.textContent = 'Stop';
+      node.dataset.state = 'asking';
+      inside.replaceChildren();
+      say('Asking…');
+      let draft = null;
+      try {
+        do {
+          const reply = await glass.call(server, 'by_heart', { ...of, draft }, { quiet: true });
+          if (running !== mine) return;
+          outcomes.push(...reply.outcomes);
+          draft = reply.draft;
+          say(`Asked for ${count(reply.done)} of ${count(reply.asked)} ${reply.unit}; ${count(outcomes.filter((one) => one.exact).length)} came back to the letter.`);
+          if (!draft) show(outcomes, reply, model.name);
+        } while (draft);
+        idle('done');
+      } catch (error) {
+        if (running !== mine) return;
+        idle('problem');
+        say(error.message);
+      }
+    }
+
+    go.addEventListener('click', () => {
+      if (!running) return ask();
+      idle('idle');
+      say('');
+    });
+    return { go, node };
+  }
+
+  window.glass.recital = recital;
+})();
