@@ -27,6 +27,7 @@ TRAINING_TIMEOUT_MS = 30 * 60 * 1000
 def picture(tab: Page, name: str, height: int = 900) -> None:
     """The page as it stands, `height` pixels of it, as a palette PNG."""
     tab.set_viewport_size({"width": 1440, "height": height})
+    tab.evaluate("scrollTo(0, 0)")
     tab.wait_for_timeout(600)  # canvases redraw after a change of size
     tab.screenshot(path=IMAGES / f"{name}.png")
     image = Image.open(IMAGES / f"{name}.png").convert("RGB").quantize(192, dither=Image.Dither.NONE)
@@ -42,7 +43,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as runs, app(Path(runs)) as (url, _), page() as tab:
         tab.goto(url)
         tab.locator("[data-testid=heads-canvas][data-tokens]").first.wait_for()
-        picture(tab, "opening", 1120)
         tab.get_by_role("tab", name="Corpus").click()
         tab.locator("#upload input[type=file]").set_input_files(options.text)
         tab.locator(f"[data-testid=corpus][data-name='{options.text.name}']").wait_for()

@@ -284,15 +284,15 @@
     const bar = h('div', { class: 'g-learnt-progress', role: 'progressbar', 'aria-label': 'Characters written', 'aria-valuemin': '0', hidden: true }, fill);
     const said = h('p', { class: 'g-learnt-note', 'aria-live': 'polite', hidden: true });
     const note = h('p', { class: 'g-learnt-note' }), fold = counted(note, 'measure-counted');
-    const keep = h('button', { type: 'button', class: 'g-btn g-small', 'data-testid': 'measure-save', onclick: () => save(result.text, result.name) }, 'Save as .txt');
+    const keep = h('button', { type: 'button', class: 'g-btn', hidden: true, 'data-testid': 'measure-save', onclick: () => save(result.text, result.name) }, 'Save as .txt');
     const table = h('div', {}), read = reader(server), heart = glass.recital(server, asked);
     const texts = h('details', { class: 'g-learnt-fold', 'data-testid': 'measure-texts', hidden: true }, h('summary', {}, 'Read the two texts'),
-      h('div', { class: 'g-learnt-head' }, h('h3', {}, 'The model'), keep), read.node, h('h3', {}, 'Real text'),
+      h('h3', {}, 'The model'), read.node, h('h3', {}, 'Real text'),
       h('div', { class: 'g-learnt-text', tabindex: '0', role: 'group', 'aria-label': 'Real text' }));
     const root = h('section', { class: 'g-card g-learnt', 'data-testid': 'measure', dataset: { state: 'idle' } },
       h('h2', { class: 'g-title' }, 'Evaluation of what it writes'),
       h('p', { class: 'g-say' }, 'The model writes with the settings above. Figures say little by themselves, so those of an equally long piece of real text stand beside them. By heart: it is given how texts of its own begin.'),
-      h('div', { class: 'g-learnt-bar' }, length.node, go, heart.go), bar, said, table, texts, fold, heart.node);
+      h('div', { class: 'g-learnt-bar' }, length.node, go, keep, heart.go), bar, said, table, texts, fold, heart.node);
     (element.querySelector('.g-mount') || element).replaceChildren(root);
     let running = 0, tickets = 0, rounds = 0, result = null;
     label();
@@ -356,7 +356,7 @@
       tell(h('bdi', {}, model.name), ` at step ${count(model.step)}, ${about(settings)}.`);
       note.replaceChildren(...remark(found));
       table.replaceChildren(comparison(found));
-      texts.hidden = fold.hidden = false;
+      texts.hidden = fold.hidden = keep.hidden = false;
       read.show(found.found || { segments: [{ text: found.text, piece: null, prompt: false }], pieces: [] });
       texts.lastElementChild.textContent = found.reference.text || 'There is none.';
     }

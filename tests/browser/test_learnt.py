@@ -382,7 +382,8 @@ def test_by_heart_marks_the_first_difference(opened: Page) -> None:
     opened.wait_for_function("made.node.dataset.state === 'done'")
     read = opened.evaluate(
         """() => [...made.node.querySelectorAll('dl.g-heart-example')].map(d =>
-            [d.dataset.exact, ...[...d.querySelectorAll('dd'), ...d.querySelectorAll('mark')].map(x => x.textContent)])"""
+            [d.dataset.exact, ...[...d.querySelectorAll('dd'), ...d.querySelectorAll('mark')].map(x => x.textContent)]
+        )"""
     )
     assert read == [
         ["true", "a b", " cat sat", "the same, to the letter"],
@@ -443,7 +444,7 @@ def test_every_baseline_is_in_the_picture_and_each_mark_on_the_curve(opened: Pag
 
 
 def test_baselines_above_the_picture_and_marks_at_an_evaluation(opened: Page) -> None:
-    """Zoomed in below all of them, each has an arrow up; where luck was better before, the mark is at the evaluation."""
+    """Zoomed in below all, each has an arrow up; where luck was better before, the mark is at an evaluation."""
     words, marks, _, _ = opened.evaluate(
         PAINT, [[4.2, 3.4, 2.9, 2.7, 2.6], [4.3, 3.7, 1.1, 1.05, 1.0], False, [120, 200]]
     )

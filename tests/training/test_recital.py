@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model import GPT, GPTConfig, Tokenizer
+from model import GPT, GPTConfig, Tokenizer, open_checkpoint
 from tests.training.tiny import finish, tiny_corpus, tiny_recipe
 from training import recital
 from training.corpus import about
@@ -41,7 +41,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_model_recites_what_it_learnt(learnt: Path) -> None:
-    checkpoint = recital.open_checkpoint(learnt)
+    checkpoint = open_checkpoint(learnt)
     assert checkpoint.tokenizer is not None
     found = recite(checkpoint.model, checkpoint.tokenizer, POEMS)
     assert (found.asked, found.exact, found.stopped) == (3, 1.0, 1.0)
@@ -65,7 +65,7 @@ def test_one_that_never_ends_has_not_stopped() -> None:
 
 def test_each_document_as_it_was_written(learnt: Path) -> None:
     """In one go and a token at a time; one that was changed shows what the model wrote in its place."""
-    checkpoint = recital.open_checkpoint(learnt)
+    checkpoint = open_checkpoint(learnt)
     model, tokenizer = checkpoint.model, checkpoint.tokenizer
     assert tokenizer is not None
     changed = [POEMS[0], "my hen laid one egg and then more eggs"]
