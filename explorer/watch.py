@@ -18,6 +18,7 @@ from training.events import BaselinesKnown, Copied, Evaluated, Failed, Finished,
 _MOST_POINTS = 8_000
 _PACE_OVER = 40  # steps
 _BEGINNING = 5  # events
+_LISTED = 1000  # copied tokens
 
 
 def pulse(server: Server, raw: Any) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def beginning(run: Run) -> dict[str, Any]:
     copied = next((event for event in first if isinstance(event, Copied)), None)
     return {
         "nats_to_bits": 1 / (math.log(2) * size) if size else None,
-        "copied": None if copied is None else {"rows": copied.rows, "of": copied.of, "tokens": copied.tokens},
+        "copied": None if copied is None else {"rows": copied.rows, "of": copied.of, "tokens": copied.tokens[:_LISTED]},
         "from": {"teacher": called(train.teacher), "embeddings": called(train.embeddings_from)},
     }
 
