@@ -83,10 +83,11 @@ def _from_package() -> Vocabulary | None:
 
 
 def _from_hub() -> Vocabulary | None:
-    """Downloads into the Hub's cache. HF_ENDPOINT and HF_HUB_OFFLINE are honoured by the library itself."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    """Downloads into the Hub's cache, through transformers. HF_ENDPOINT and HF_HUB_OFFLINE are honoured by it."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from transformers.utils.hub import cached_file
 
-    # hf_hub_download retries for minutes when nobody answers; one bounded question first tells whether anybody does.
+    # The download retries for minutes when nobody answers; one bounded question first tells whether anybody does.
     get_hf_file_metadata(hf_hub_url(REPOSITORIES[0], "tokenizer.json"), timeout=ANSWER_WITHIN_S)
-    path = hf_hub_download(REPOSITORIES[0], "tokenizer.json")
-    return from_tokenizer_json(Path(path).read_text(encoding="utf-8"))
+    path = cached_file(REPOSITORIES[0], "tokenizer.json")
+    return from_tokenizer_json(Path(str(path)).read_text(encoding="utf-8"))
