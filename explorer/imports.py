@@ -100,9 +100,7 @@ class Imports:
                 f"You have opened {len(mine)} models from files, which is the most: remove one of them first."
             )
 
-    def _read(
-        self, file: Path, table: Path | None, heads: int | None, folder: Path
-    ) -> tuple[Checkpoint, Tokenizer]:
+    def _read(self, file: Path, table: Path | None, heads: int | None, folder: Path) -> tuple[Checkpoint, Tokenizer]:
         """The model in a file and its vocabulary, both tried. Raises ValueError."""
         limits = self._server.limits
         where = unzipped(file, folder / "opened", limits.model_bytes) if _is_folder(file) else file
@@ -120,9 +118,7 @@ class Imports:
         return checkpoint, tokenizer
 
 
-def keep(
-    server: Server, checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, file: str, owner: str
-) -> RunFolder:
+def keep(server: Server, checkpoint: Checkpoint, tokenizer: Tokenizer, name: str, file: str, owner: str) -> RunFolder:
     """Write an opened model into the folder of runs. Its config comes last: a run without one is not listed.
 
     Raises RunError or ImportRefused when the disk refuses; then nothing is left behind.
