@@ -1,9 +1,10 @@
 """How much memory reading 200 MB takes: peak of a process that imports what the command line imports, then reads.
 
-    python benchmarks/read_memory.py [--megabytes 200] [--clean]
+    python benchmarks/read_memory.py [--megabytes 200] [--clean] [--train]
 
 Files of several kinds are written into a temporary folder (about a gigabyte in all, one at a time) and each is read by
 `read_corpus` in a process of its own. Asked for: below 1.5 GB, or refused with the limit named. --clean: cleaned too.
+--train: brought into the form that a training reads, too, as characters in blocks (all but the steps themselves).
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ try:
     corpus = read_corpus({path!r})
     if {clean!r}:
         corpus = clean(corpus, Cleaning(lower=True, urls=True, punctuation=True, min_words=3)).corpus
+    if {train!r}:
+        from training.presets import PRESETS
+        from training.setup import set_up
+        prepared = set_up(corpus, PRESETS["fast"].recipe)
     said = f"{{len(corpus.text):,}} characters, {{len(corpus.documents or ()):,}} documents"
 except CorpusError as error:
     said = "refused: " + str(error)
@@ -120,6 +125,7 @@ def main() -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--megabytes", type=int, default=200)
     p.add_argument("--clean", action="store_true")
+    p.add_argument("--train", action="store_true")
     p.add_argument("--only", help="only kinds whose name holds this")
     options = p.parse_args()
     worst = 0
@@ -129,7 +135,7 @@ def main() -> int:
                 continue
             path = Path(folder) / name
             make(path, options.megabytes * 1_000_000)
-            program = CHILD.format(root=str(ROOT), path=str(path), clean=options.clean)
+            program = CHILD.format(root=str(ROOT), path=str(path), clean=options.clean, train=options.train)
             size = path.stat().st_size
             done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
             path.unlink()

@@ -13,12 +13,15 @@ from __future__ import annotations
 import operator
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import SupportsIndex
 
 import tokenizers
+import torch
 from tokenizers import models, trainers
+from torch import Tensor
 
 from model import gpt2_vocabulary
 from model.pieces import Encoding, Piece, Unknown, UnknownText, VocabularyTooLarge, piece_kind
@@ -187,6 +190,28 @@ class Tokenizer:
         except KeyError:
             pass
         raise UnknownText(self.encode_known(text).unknown, ADVICE[self._split])
+
+    def encode_tensor(self, text: str) -> Tensor:
+        """(N,) the ids of `encode`, in the narrowest integers that hold the vocabulary, for long texts.
+
+        A list of ids takes 8 bytes a token and more while it is made; this takes 1, 2 or 4. Turn them to int64 before
+        they index anything: torch reads uint8 as a mask. Raises UnknownText.
+        """
+        kind = next(d for d in (torch.uint8, torch.int16, torch.int32) if self.vocab_size <= torch.iinfo(d).max)
+        if self._split != "char":
+            parts = [torch.tensor(self.encode(chunk), dtype=kind) for chunk in chunks(text, CHUNK)]
+            return torch.cat(parts)
+        numbers = torch.full((sys.maxunicode + 1,), -1, dtype=torch.int32)  # by code point
+        numbers[[ord(character) for character in self._ids]] = torch.tensor(list(self._ids.values()), dtype=torch.int32)
+        found = torch.empty(len(text), dtype=kind)
+        for at in range(0, len(text), CHUNK):
+            chunk = text[at : at + CHUNK]
+            codes = torch.frombuffer(bytearray(chunk, "utf-32-le", "surrogatepass"), dtype=torch.int32)
+            ids = numbers[codes]
+            if len(ids) and int(ids.min()) < 0:
+                raise UnknownText(self.encode_known(chunk).unknown, ADVICE["char"])
+            found[at : at + CHUNK] = ids
+        return found
 
     def encode_known(self, text: str) -> Encoding:
         """Ids and byte spans of all that the vocabulary knows, and a list of all that it does not. Never raises."""

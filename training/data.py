@@ -7,7 +7,8 @@ where a document ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,7 +26,8 @@ PAD = 0
 
 @dataclass(frozen=True)
 class Blocks:
-    """One long stream of token ids, cut in two. train, val: (N,) int64; token_bytes: (V,) UTF-8 bytes of each token."""
+    """One long stream of token ids, cut in two. train, val: (N,) integers, narrow ones where the vocabulary allows (see
+    Tokenizer.encode_tensor); token_bytes: (V,) UTF-8 bytes of each token; batches are int64."""
 
     train: Tensor
     val: Tensor
@@ -36,7 +38,7 @@ class Blocks:
         """Random stretches of the training stream: inputs and targets, both (B, T) on the CPU."""
         starts = torch.randint(len(self.train) - self.context, (size, 1), generator=generator)
         at = starts + torch.arange(self.context + 1)  # B T+1
-        window = self.train[at]
+        window = self.train[at].long()
         return window[:, :-1], window[:, 1:]
 
     def held_out(self, tokens: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -52,7 +54,7 @@ class Blocks:
         starts = (torch.arange(wanted) * whole // wanted) * length  # evenly spread, never overlapping
         at = starts[:, None] + torch.arange(length + 1)
         for rows in torch.split(at, batch_size):
-            window = self.val[rows]
+            window = self.val[rows].long()
             yield window[:, :-1], window[:, 1:]
 
     def sequences(self) -> tuple[list[Tensor], list[Tensor]]:
@@ -64,9 +66,9 @@ class Blocks:
 class Sequences:
     """Documents as sequences of their own, end to end in one tensor.
 
-    train, val: (N,) int64; train_spans, val_spans: (M, 2) int64, where each example begins and ends in it, its last
-    target included (at most context + 1 tokens; a longer document gives several examples, each target in one of
-    them); train_documents, val_documents: (D, 2) int64, the whole documents; token_bytes: (V,).
+    train, val: (N,) integers, as in Blocks; train_spans, val_spans: (M, 2) int64, where each example begins and ends
+    in it, its last target included (at most context + 1 tokens; a longer document gives several examples, each target
+    in one of them); train_documents, val_documents: (D, 2) int64, the whole documents; token_bytes: (V,).
     """
 
     train: Tensor
@@ -79,7 +81,9 @@ class Sequences:
     context: int
 
     @classmethod
-    def of(cls, train: Sequence[list[int]], val: Sequence[list[int]], token_bytes: Tensor, context: int) -> Sequences:
+    def of(
+        cls, train: Iterable[Sequence[int]], val: Iterable[Sequence[int]], token_bytes: Tensor, context: int
+    ) -> Sequences:
         """From the token ids of each document, marks included."""
         train_ids, train_documents, train_spans = _lay_out(train, context)
         val_ids, val_documents, val_spans = _lay_out(val, context)
@@ -113,23 +117,27 @@ class Sequences:
 Data = Blocks | Sequences
 
 
-def _lay_out(documents: Sequence[list[int]], context: int) -> tuple[Tensor, Tensor, Tensor]:
+def _lay_out(documents: Iterable[Sequence[int]], context: int) -> tuple[Tensor, Tensor, Tensor]:
     """Documents end to end: ids (N,), where each begins and ends (D, 2), where each example does (M, 2)."""
-    ids, wholes, spans = list[int](), list[tuple[int, int]](), list[tuple[int, int]]()
+    ids, wholes, spans = array("i"), array("q"), array("q")
     for document in documents:
-        begin, end = len(ids), len(ids) + len(document)
+        begin = len(ids)
         ids.extend(document)
-        wholes.append((begin, end))
-        spans.extend((at, min(at + context + 1, end)) for at in range(begin, end - 1, context))
-    pairs = (torch.tensor(pair, dtype=torch.int64).reshape(-1, 2) for pair in (wholes, spans))
-    return torch.tensor(ids, dtype=torch.int64), *pairs  # type: ignore[return-value]
+        wholes.extend((begin, len(ids)))
+        for at in range(begin, len(ids) - 1, context):
+            spans.extend((at, min(at + context + 1, len(ids))))
+    return (
+        torch.tensor(ids, dtype=torch.int32),
+        torch.tensor(wholes, dtype=torch.int64).reshape(-1, 2),
+        torch.tensor(spans, dtype=torch.int64).reshape(-1, 2),
+    )
 
 
 def _padded(ids: Tensor, spans: Tensor) -> tuple[Tensor, Tensor]:
     begin, end = spans[:, :1], spans[:, 1:]
     at = begin + torch.arange(int((end - begin).max()))  # B T+1
     inside = at < end
-    window = ids[torch.minimum(at, end - 1)]
+    window = ids[torch.minimum(at, end - 1)].long()
     inputs = torch.where(inside[:, 1:], window[:, :-1], PAD)  # a last token is a target only
     return inputs, torch.where(inside[:, 1:], window[:, 1:], MASKED)
 
@@ -160,14 +168,9 @@ def prepare(corpus: Corpus, tokenizer: Tokenizer, recipe: Recipe) -> Data:
     if recipe.cut == "documents":
         return _documents(corpus, tokenizer, recipe, token_bytes, context)
     train_text, val_text = split_text(corpus.text, recipe.train.val_fraction)
-    train, val = tokenizer.encode(train_text), tokenizer.encode(val_text)
+    train, val = tokenizer.encode_tensor(train_text), tokenizer.encode_tensor(val_text)
     check_trainable(len(train), len(val), context)
-    return Blocks(
-        train=torch.tensor(train, dtype=torch.int64),
-        val=torch.tensor(val, dtype=torch.int64),
-        token_bytes=token_bytes,
-        context=context,
-    )
+    return Blocks(train, val, token_bytes, context)
 
 
 def _documents(corpus: Corpus, tokenizer: Tokenizer, recipe: Recipe, token_bytes: Tensor, context: int) -> Sequences:
@@ -184,8 +187,8 @@ def _documents(corpus: Corpus, tokenizer: Tokenizer, recipe: Recipe, token_bytes
     head = [end] if recipe.start_mark else []
     # The mark stands for the line break that parts two documents, where a first word does not carry that byte already.
     token_bytes[end] = 0.0 if tokenizer.kind == "words" and recipe.start_mark else 1.0
-    encoded = [[[*head, *tokenizer.encode(text), end] for text in part] for part in (train, val)]
-    return Sequences.of(encoded[0], encoded[1], token_bytes, context)
+    train_ids, val_ids = (([*head, *tokenizer.encode(text), end] for text in part) for part in (train, val))
+    return Sequences.of(train_ids, val_ids, token_bytes, context)
 
 
 def build_tokenizer(corpus: Corpus, recipe: Recipe, progress: Callable[[float], None] | None = None) -> Tokenizer:

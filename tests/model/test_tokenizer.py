@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy
 import pytest
 import tokenizers
+import torch
 
 import model.tokenizer as module
 from model.pieces import UnknownText
@@ -60,6 +61,30 @@ def test_a_text_longer_than_a_chunk_gets_the_same_ids(tokenizer: Tokenizer, monk
         monkeypatch.setattr(module, "CHUNK", size)
         assert len(list(module.chunks(EVERYTHING, size))) > len(EVERYTHING) // (size + 20_000)
         assert tokenizer.encode_known(EVERYTHING) == whole
+
+
+def test_a_tensor_of_ids_holds_what_the_list_does(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = ENGLISH if tokenizer.encode_known(EVERYTHING).unknown else EVERYTHING
+    text = "".join(character for character in text if not 0xD800 <= ord(character) < 0xE000)
+    expected = tokenizer.encode(text)
+    monkeypatch.setattr(module, "CHUNK", 50)
+    found = tokenizer.encode_tensor(text)
+    assert found.tolist() == expected
+    size = tokenizer.vocab_size
+    assert found.dtype == (torch.uint8 if size <= 255 else torch.int16 if size <= 32_767 else torch.int32)
+    assert tokenizer.encode_tensor("").tolist() == []
+
+
+def test_a_tensor_of_ids_is_wide_enough_and_names_what_is_unknown() -> None:
+    table = [chr(0x4E00 + number) for number in range(40_000)]
+    wide = Tokenizer.from_characters([character for character in table if not 0xD800 <= ord(character) < 0xE000])
+    last = wide.vocab_size - 1
+    assert wide.encode_tensor(wide.decode([last, 0])).tolist() == [last, 0]
+    assert wide.encode_tensor("").dtype == torch.int32
+    with pytest.raises(UnknownText, match="z"):
+        Tokenizer.char("ab\n").encode_tensor("abz")
+    with pytest.raises(UnknownText, match="\ufffd"):
+        Tokenizer.char("ab\n").encode_tensor("ab\ud800")
 
 
 def test_chunks_are_cut_often_and_lose_nothing() -> None:

@@ -42,7 +42,7 @@ def test_the_text_is_encoded_whole_and_in_order() -> None:
     data = tiny_data(val_fraction=0.25)
     assert CHAR.decode(data.train.tolist()) == TEXT[:1530]
     assert CHAR.decode(data.val.tolist()) == TEXT[1530:]
-    assert data.train.dtype == data.val.dtype == torch.int64
+    assert data.train.dtype == data.val.dtype == torch.uint8  # 65 characters: a byte each
     assert data.context == 8
     everything = tiny_data(val_fraction=0.0)
     assert (len(everything.train), len(everything.val)) == (len(TEXT), 0)
@@ -51,7 +51,7 @@ def test_the_text_is_encoded_whole_and_in_order() -> None:
 @pytest.mark.parametrize("kind", ["char", "word", "bpe"])
 def test_the_bytes_of_tokens_add_up_to_the_text(kind: str) -> None:
     data = tiny_data(MULTIBYTE, built(kind, MULTIBYTE, 280), 4, 0.2)
-    streams = torch.cat([data.train, data.val])
+    streams = torch.cat([data.train, data.val]).long()
     assert data.token_bytes[streams].sum().item() == len(MULTIBYTE.encode())
     assert len(MULTIBYTE.encode()) > len(MULTIBYTE) + 300  # many characters have several bytes
 

@@ -110,7 +110,7 @@ def drawn(data: Data, config: TrainConfig) -> Iterator[tuple[torch.Tensor, torch
     generator = torch.Generator().manual_seed(config.seed)
     while True:
         places = torch.randint(0, len(data.train) - data.context, (config.batch_size, 1), generator=generator)
-        rows = [data.train[place : place + data.context + 1] for place in places.flatten().tolist()]
+        rows = [data.train[place : place + data.context + 1].long() for place in places.flatten().tolist()]
         yield torch.stack([row[:-1] for row in rows]), torch.stack([row[1:] for row in rows])
 
 
