@@ -114,11 +114,33 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
     Five steps of a quintic Newton-Schulz iteration, which leaves them between 0.7 and 1.2; exactness buys nothing.
     """
-    a, b, c = _NEWTON_SCHULZ
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    x = _through_gram(x) if x.shape[2] >= 2 * x.shape[1] else _plainly(x)
+    return x.mT if tall else x
+
+
+def _plainly(x: Tensor) -> Tensor:
+    """The iteration x <- (a + b G + c G G) x with G = x x', for square matrices."""
+    a, b, c = _NEWTON_SCHULZ
     for _ in range(_ITERATIONS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if tall else x
+    return x
+
+
+def _through_gram(x: Tensor) -> Tensor:
+    """The same for wide matrices, with nearly half of the work: all the steps are polynomials in the first G, so that
+    they are multiplied with each other as small squares, and with x once."""
+    a, b, c = _NEWTON_SCHULZ
+    gram = x @ x.mT
+    whole = None
+    for i in range(_ITERATIONS):
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=1, dim2=2).add_(a)
+        whole = factor if whole is None else factor @ whole
+        if i + 1 < _ITERATIONS:
+            gram = factor @ gram @ factor
+    assert whole is not None
+    return whole @ x
