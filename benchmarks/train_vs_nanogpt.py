@@ -1,16 +1,23 @@
-"""Training speed against nanoGPT's: the same model, batch and optimizer on the CPU, whole processes, A B A B.
+"""Training against nanoGPT's own on the CPU: tokens a second, and time to a validation loss. Whole processes, in turns.
 
-    python benchmarks/train_vs_nanogpt.py --nanogpt DIR --corpus FILE
+    python benchmarks/train_vs_nanogpt.py --nanogpt DIR --corpus FILE [--only throughput|quality]
 
 DIR is a checkout of https://github.com/karpathy/nanoGPT, FILE a text (tiny Shakespeare). nanoGPT runs its own train.py
-with the arguments of its README for a CPU (4 layers, 4 heads, 128 wide, context 64, batch 12, no dropout, no biases);
-ours is `python -m training --preset classic`, which is the same model. Prints tokens/s of each (median over the steps
-of a run, median over the runs) and the ratio of each pair.
+with the arguments of its README for a CPU (4 layers, 4 heads, 128 wide, context 64, batch 12, no dropout, no biases).
+
+Throughput: ours is `python -m training --preset classic --optimizer adamw`, the same model and batch in float32. Prints
+tokens/s of each (median over the steps of a run, median over the runs) and the ratio of each pair.
+
+Quality: nanoGPT's README recipe to its end at step 2,000, against `--preset fast` cut to as many steps as it needs:
+once in nanoGPT's shape, once in a smaller one. The time is that of the whole process, from its start to its exit. The
+loss of each is measured afterwards from the weights that it left, in the same way: nats per character over all of the
+held-out tenth in stretches of 64. Prints the ratio of the times of each round, and the losses.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import itertools
 import json
 import os
@@ -21,12 +28,21 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from model import open_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
-TOKENS_IN_STEP = 12 * 64
+CONTEXT = 64
+TOKENS_IN_STEP = 12 * CONTEXT
 WARM_UP = 20  # steps left out: the first ones pay for memory and threads
 
 
@@ -34,6 +50,7 @@ def prepare_peer(nanogpt: Path, corpus: Path, scratch: Path) -> None:
     """A folder in which nanoGPT's train.py finds itself and this text, cut into characters as its prepare.py does."""
     for name in ("train.py", "model.py", "configurator.py"):
         shutil.copy(nanogpt / name, scratch)
+    shutil.copy(nanogpt / "model.py", scratch / "model_of_nanogpt.py")  # `model` is our own package here
     text = corpus.read_text(encoding="utf-8")
     alphabet = sorted(set(text))
     ids = np.array([alphabet.index(c) for c in text] if len(alphabet) < 2 else _encode(text, alphabet), dtype=np.uint16)
@@ -70,7 +87,8 @@ def run_ours(corpus: Path, scratch: Path, steps: int, threads: int) -> float:
     with tempfile.TemporaryDirectory(dir=scratch) as out:
         command = [
             *(sys.executable, "-m", "training", str(corpus), "--preset", "classic", "--out", f"{out}/run", "--quiet"),
-            *("--steps", str(steps), "--eval-every", "1000000", "--sample-every", "0", "--threads", str(threads)),
+            *("--steps", str(steps), "--eval-every", "1000000", "--sample-every", "0", "--precision", "float32"),
+            *("--threads", str(threads)),
         ]
         subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
         lines = [json.loads(line) for line in (Path(out) / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -79,28 +97,109 @@ def run_ours(corpus: Path, scratch: Path, steps: int, threads: int) -> float:
     return TOKENS_IN_STEP / statistics.median(times[WARM_UP:])
 
 
+PEER_STEPS = 2000
+SHAPES = {
+    "same shape": ["--steps", "250"],
+    "smaller shape": ["--steps", "320", "--layers", "2"],
+}
+"""Of our runs for the time to quality: what differs from the preset."""
+
+
+def peer_to_quality(scratch: Path, threads: int) -> tuple[float, float]:
+    """Seconds of nanoGPT's README recipe, and the held-out loss of the weights that it left."""
+    command = (
+        f"{sys.executable} train.py --dataset=bench --out_dir=out --device=cpu --compile=False --eval_iters=20 "
+        f"--eval_interval=250 --log_interval=1 --always_save_checkpoint=False --block_size=64 --batch_size=12 "
+        f"--n_layer=4 --n_head=4 --n_embd=128 --max_iters={PEER_STEPS} --lr_decay_iters={PEER_STEPS} --dropout=0.0 "
+        f"--gradient_accumulation_steps=1 --learning_rate=1e-3 --min_lr=1e-4 --beta2=0.99 --warmup_iters=100"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    begun = time.perf_counter()
+    subprocess.run(command.split(), cwd=scratch, env=environment, capture_output=True, check=True)
+    seconds = time.perf_counter() - begun
+    sys.path.insert(0, str(scratch))
+    theirs = importlib.import_module("model_of_nanogpt")
+    saved = torch.load(scratch / "out" / "ckpt.pt", weights_only=True)
+    model = theirs.GPT(theirs.GPTConfig(**saved["model_args"]))
+    model.load_state_dict(saved["model"])
+    return seconds, held_out_loss(scratch, lambda ids, targets: model(ids, targets)[0])
+
+
+def ours_to_quality(corpus: Path, scratch: Path, threads: int, changes: list[str]) -> tuple[float, float]:
+    """Seconds of `python -m training`, and the held-out loss of the weights that it left."""
+    with tempfile.TemporaryDirectory(dir=scratch) as out:
+        command = [
+            *(sys.executable, "-m", "training", str(corpus), "--preset", "fast", "--out", f"{out}/run", "--quiet"),
+            *("--eval-every", "1000000", "--sample-every", "0", "--threads", str(threads), *changes),
+        ]
+        begun = time.perf_counter()
+        subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+        seconds = time.perf_counter() - begun
+        model = open_checkpoint(Path(out) / "run" / "checkpoints" / "last").model
+        return seconds, held_out_loss(scratch, lambda ids, _: model(ids))
+
+
+def held_out_loss(scratch: Path, logits_of: Callable[[Tensor, Tensor], Tensor]) -> float:
+    """Nats per character over the whole held-out text, in stretches of CONTEXT that do not overlap."""
+    val = torch.from_numpy(np.fromfile(scratch / "data" / "bench" / "val.bin", dtype=np.uint16).astype(np.int64))
+    whole = (len(val) - 1) // CONTEXT
+    inputs = val[: whole * CONTEXT].view(whole, CONTEXT)
+    targets = val[1 : whole * CONTEXT + 1].view(whole, CONTEXT)
+    with torch.no_grad():
+        sums = [
+            F.cross_entropy(logits_of(ids, wanted).flatten(0, 1), wanted.flatten(), reduction="sum")
+            for ids, wanted in zip(inputs.split(64), targets.split(64), strict=True)
+        ]
+    return float(sum(sums)) / targets.numel()
+
+
+def throughput(options: argparse.Namespace, scratch: Path) -> None:
+    """Tokens a second, ours and theirs, in turns."""
+    pairs = []
+    for turn in range(options.pairs):
+        ours = run_ours(options.corpus.resolve(), scratch, options.steps, options.threads)
+        peer = run_peer(scratch, options.steps, options.threads)
+        pairs.append((ours, peer))
+        print(f"pair {turn + 1}: ours {ours:,.0f} tokens/s, nanoGPT {peer:,.0f}, ratio {ours / peer:.3f}", flush=True)
+    ours, peer = (statistics.median(column) for column in zip(*pairs, strict=True))
+    ratio = statistics.median(a / b for a, b in pairs)
+    print(f"{options.threads} threads: ours {ours:,.0f} tokens/s, nanoGPT {peer:,.0f}; median ratio {ratio:.3f}")
+
+
+def quality(options: argparse.Namespace, scratch: Path) -> None:
+    """Seconds to the loss, ours in two shapes and theirs, in turns."""
+    ratios: dict[str, list[float]] = {name: [] for name in SHAPES}
+    for turn in range(options.rounds):
+        found = {
+            name: ours_to_quality(options.corpus.resolve(), scratch, options.threads, changes)
+            for name, changes in SHAPES.items()
+        }
+        seconds, loss = peer_to_quality(scratch, options.threads)
+        print(f"round {turn + 1}: nanoGPT {seconds:.1f} s to {loss:.4f}", flush=True)
+        for name, (ours, our_loss) in found.items():
+            ratios[name].append(ours / seconds)
+            print(f"    {name}: {ours:.1f} s to {our_loss:.4f}, 1/{seconds / ours:.1f} of its time", flush=True)
+    for name, shares in ratios.items():
+        print(f"{name}: median 1/{1 / statistics.median(shares):.1f} of nanoGPT's time")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nanogpt", type=Path, required=True, help="a checkout of karpathy/nanoGPT")
     parser.add_argument("--corpus", type=Path, required=True, help="a text file, such as tiny Shakespeare")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--pairs", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3, help="of the time to quality")
+    parser.add_argument("--only", choices=("throughput", "quality"))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         prepare_peer(options.nanogpt, options.corpus.resolve(), scratch)
-        pairs = []
-        for turn in range(options.pairs):
-            ours = run_ours(options.corpus.resolve(), scratch, options.steps, options.threads)
-            peer = run_peer(scratch, options.steps, options.threads)
-            pairs.append((ours, peer))
-            print(
-                f"pair {turn + 1}: ours {ours:,.0f} tokens/s, nanoGPT {peer:,.0f}, ratio {ours / peer:.3f}", flush=True
-            )
-    ours, peer = (statistics.median(column) for column in zip(*pairs, strict=True))
-    ratio = statistics.median(a / b for a, b in pairs)
-    print(f"{options.threads} threads: ours {ours:,.0f} tokens/s, nanoGPT {peer:,.0f}; median ratio {ratio:.3f}")
+        if options.only != "quality":
+            throughput(options, scratch)
+        if options.only != "throughput":
+            quality(options, scratch)
 
 
 if __name__ == "__main__":
