@@ -36,6 +36,7 @@ class GPTConfig:
     activation: Activation = _doc("Non-linearity of the neurons: exact GELU, its tanh approximation, or ReLU.", "gelu")
     norm: Norm = _doc("Layer norm before each part (GPT-2) or after it (GPT-1, the 2017 transformer).", "pre")
     positions: Positions = _doc("Learned position vectors, or rotary positions inside the attention (RoPE).", "learned")
+    qk_norm: bool = _doc("Queries and keys brought to one length in each head, so that no score can run away.", False)
     dropout: float = _doc("Share of activations dropped while training, 0 to below 1.", 0.0)
     qkv_bias: bool = _doc("Bias on the query, key and value projections.", True)
     out_bias: bool = _doc("Bias on the attention's output projection.", True)

@@ -1,6 +1,6 @@
 """Decoding with a key-value cache: read tokens one by one and keep what the model said and where it looked.
 
-Ids in, ids out: knows nothing of text or the screen.
+Ids in, ids out: knows nothing of text or the screen. Beam search and its tree stand in beams.py.
 """
 
 from __future__ import annotations

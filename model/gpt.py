@@ -7,7 +7,9 @@ F neurons, V vocabulary. This module knows nothing of text, training, files or t
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -16,16 +18,22 @@ from torch import Tensor, nn
 from model.config import GPTConfig
 from model.hooks import HookPoint, listened
 
+DRAWING = threading.RLock()
+"""Held by whoever draws from the process's own random generator: a model that is made, and dropout in training. So a
+model opened while another one trains does not take numbers out of its sequence."""
+
 
 class KVCache:
     """Keys and values of the tokens read so far, so that the next token costs one column instead of a whole pass.
 
     `length` tokens are held; setting it lower forgets the later ones. Keys are stored as attention uses them, so with
-    rotary positions they are already turned.
+    rotary positions they are already turned. There is room for `tokens` of them, the context if left out.
     """
 
-    def __init__(self, config: GPTConfig, batch: int = 1, device: torch.device | str = "cpu") -> None:
-        shape = (config.layers, batch, config.heads, config.context, config.d_head)
+    def __init__(
+        self, config: GPTConfig, batch: int = 1, device: torch.device | str = "cpu", tokens: int | None = None
+    ) -> None:
+        shape = (config.layers, batch, config.heads, tokens or config.context, config.d_head)
         self.keys = torch.zeros(shape, device=device)
         self.values = torch.zeros(shape, device=device)
         self.length = 0
@@ -37,6 +45,10 @@ class KVCache:
         self.values[layer, :, :, self.length : end] = v
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
+    def select(self, rows: Tensor) -> None:
+        """Go on with these rows of the batch, in this order; one may be taken several times."""
+        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+
 
 class CausalSelfAttention(nn.Module):
     """Multi-head attention in which a token looks at itself and at what stands before it (Vaswani et al., 2017)."""
@@ -46,7 +58,7 @@ class CausalSelfAttention(nn.Module):
     def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
         self.layer, self.heads, self.d_head = layer, config.heads, config.d_head
-        self.dropout = config.dropout
+        self.dropout, self.qk_norm = config.dropout, config.qk_norm
         self.qkv = nn.Linear(config.width, 3 * config.width, bias=config.qkv_bias)
         self.out = nn.Linear(config.width, config.width, bias=config.out_bias)
         self.out_dropout = nn.Dropout(config.dropout)
@@ -64,6 +76,8 @@ class CausalSelfAttention(nn.Module):
         B, T, C = x.shape
         past = cache.length if cache is not None else 0
         q, k, v = self.qkv(x).view(B, T, 3, self.heads, self.d_head).permute(2, 0, 3, 1, 4)  # each B H T D
+        if self.qk_norm:  # Henry et al., 2020; here to a root mean square of 1, with no weights
+            q, k = F.rms_norm(q, (self.d_head,)), F.rms_norm(k, (self.d_head,))
         if self.rotation is not None:
             turn = self.rotation[:, past : past + T]
             q, k = _rotate(q, turn), _rotate(k, turn)
@@ -85,11 +99,13 @@ class CausalSelfAttention(nn.Module):
     def _attend_fused(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         T, S = q.shape[2], k.shape[2]
         dropout = self.dropout if self.training else 0.0
-        if T == S:
-            return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
         # is_causal aligns the mask at the top left; with a cache the queries are the last T of S tokens.
-        mask = None if T == 1 else ~_future(T, S, q.device)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        mask = None if T in (1, S) else ~_future(T, S, q.device)
+        on_cpu = q.device.type == "cpu"
+        if on_cpu:  # the gradient of this in bfloat16 takes five times as long as in float32 there (torch 2.13)
+            q, k, v = q.float(), k.float(), v.float()
+        with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=T == S)
 
 
 class MLP(nn.Module):
@@ -139,6 +155,10 @@ class GPT(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
+        with DRAWING:
+            self._build(config)
+
+    def _build(self, config: GPTConfig) -> None:
         self.config = config
         self.token_embedding = nn.Embedding(config.vocab_size, config.width)
         self.position_embedding = nn.Embedding(config.context, config.width) if config.positions == "learned" else None

@@ -1,5 +1,6 @@
 """The model against an independent truth (transformers' GPT-2), and the identities that its numbers must keep."""
 
+import math
 import threading
 from dataclasses import replace
 
@@ -58,6 +59,7 @@ KINDS = [
     {},
     {"norm": "post"},
     {"positions": "rotary"},
+    {"positions": "rotary", "qk_norm": True},
     {"activation": "relu", "qkv_bias": False, "tied_head": False, "head_bias": True},
     {"norm_bias": False, "mlp_bias": False, "out_bias": False, "qkv_bias": False, "mlp_width": 40},
 ]
@@ -175,6 +177,24 @@ def test_rotary_scores_depend_on_distance_alone() -> None:
     scores = seen["blocks.0.attn.scores"][0, 0]
     assert (scores.diagonal(-3) - scores[3, 0]).abs().max() < 1e-4
     assert (scores[5, 2] - scores[5, 5]).abs() > 1e-4
+
+
+@pytest.mark.parametrize("positions", ["learned", "rotary"])
+def test_normed_queries_and_keys_have_one_length_and_the_direction_they_had(positions: str) -> None:
+    plain, normed = (random_model(positions=positions, layers=1, qk_norm=normed) for normed in (False, True))
+    normed.load_state_dict(plain.state_dict())  # it has no weights of its own
+    tokens = ids(12)
+    before, after = trace(plain, tokens), trace(normed, tokens)
+    for raw, found in ((before.q, after.q), (before.k, after.k)):
+        length = raw.double().square().mean(-1, keepdim=True).sqrt()
+        assert (raw.double() / length - found.double()).abs().max() < 1e-4
+    D = normed.config.d_head
+    scores = torch.einsum("lhtd,lhsd->lhts", after.q.double(), after.k.double()) / math.sqrt(D)
+    past = torch.ones(12, 12, dtype=torch.bool).tril()
+    assert (after.scores.double() - scores)[..., past].abs().max() < 1e-4
+    assert after.scores[..., past].abs().max() <= math.sqrt(D) + 1e-4
+    assert (before.scores - after.scores)[..., past].abs().max() > 1e-2
+    assert torch.equal(before.v, after.v)
 
 
 @pytest.mark.parametrize("kind", KINDS)
