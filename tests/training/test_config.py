@@ -29,6 +29,7 @@ RULES: list[tuple[str, list[float], list[float], str]] = [  # field, refused, th
     ("muon_learning_rate", [0.0, 1.01, math.nan], [1e-9, 1.0], "above 0 and at most 1 (0.03 is usual)"),
     ("final_lr_share", [-0.01, 1.01, math.nan], [0.0, 1.0], "from 0 to 1"),
     ("warmup_steps", [-1], [0], "0 or more"),
+    ("cooldown_share", [0.0, -0.1, 1.1, math.nan], [0.01, 1.0], "above 0 and at most 1 (1 = from the warm-up on)"),
     ("weight_decay", [-0.1, 10.1, math.nan], [0.0, 10.0], "from 0 to 10 (0.1 is usual)"),
     ("beta1", [-0.1, 1.0, math.nan], [0.0, 0.999], "from 0 to below 1 (0.9 is usual)"),
     ("beta2", [-0.1, 1.0, math.nan], [0.0, 0.999], "from 0 to below 1 (0.99 is usual)"),
@@ -128,6 +129,25 @@ def test_every_step_of_every_schedule_against_its_formula(warmup: int, share: fl
             assert config.lr_at(steps) == pytest.approx(peak * share, abs=1e-12)
             falling = [config.lr_at(step) for step in range(max(1, warmup), steps + 1)]
             assert all(a >= b for a, b in pairwise(falling))
+
+
+def test_a_cool_down_keeps_the_peak_until_it_begins() -> None:
+    """20 steps, 2 of them warm-up, falling over the last half: 15 is halfway down."""
+    for schedule, halfway in (("linear", 0.55), ("cosine", 0.55), ("constant", 1.0)):
+        config = TrainConfig(
+            steps=20,
+            warmup_steps=2,
+            learning_rate=1.0,
+            final_lr_share=0.1,
+            schedule=schedule,  # type: ignore[arg-type]
+            cooldown_share=0.5,
+        )
+        assert [config.lr_at(step) for step in (1, 2, 3, 10)] == [0.5, 1.0, 1.0, 1.0], schedule
+        assert config.lr_at(15) == pytest.approx(halfway), schedule
+        assert (config.lr_at(11) < 1) == (schedule != "constant")
+    late = TrainConfig(steps=20, warmup_steps=15, learning_rate=1.0, final_lr_share=0.0, schedule="linear",
+                       cooldown_share=0.5)  # fmt: skip
+    assert [late.lr_at(step) for step in (15, 18, 20)] == pytest.approx([1.0, 0.4, 0.0])
 
 
 def test_without_warm_up_the_first_step_is_already_large() -> None:
