@@ -16,11 +16,14 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import gradio as gr
 
 from explorer import api, glossary, text
+from explorer.branches import branches as answer_branches
+from explorer.compare import Compare
 from explorer.components import drawn, head
 from explorer.decode import decode as answer_decode
 from explorer.imports import Imports
 from explorer.learnt import Learnt
 from explorer.limits import Limits
+from explorer.runs import Runs
 from explorer.server import Server, answering
 from explorer.tabs import attention, corpus, decode, train
 from explorer.theme import GlassTheme
@@ -51,6 +54,10 @@ def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights:
         return answer_decode(server, request)
 
     @answering
+    def branches(request: Any) -> dict[str, Any]:
+        return answer_branches(server, request)
+
+    @answering
     def pulse(request: Any) -> dict[str, Any]:
         return answer_pulse(server, request)
 
@@ -62,7 +69,9 @@ def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights:
     learnt = Learnt(server, weights)
     look_up = [answering(f) for f in (learnt.learnt, learnt.places, learnt.measure, learnt.by_heart)]
     opening = begin(decode_)
-    imports = Imports(server)
+    imports, runs_, compare = Imports(server), Runs(server), Compare(server)
+    belongings = [answering(f) for f in (runs_.runs, runs_.rename, runs_.delete, runs_.download)]
+    belongings += [answering(compare.compare), answering(compare.export)]
     with gr.Blocks(title=text.TITLE, fill_width=True, analytics_enabled=False) as demo:
         visitor = gr.Textbox(visible="hidden", elem_id="visitor", show_label=False)
         opened = [answering(imports.open_model), answering(imports.remove_model)]
@@ -72,9 +81,9 @@ def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights:
             with gr.Tab(text.CORPUS, id="corpus"):
                 corpus.build(server, visitor)
             with gr.Tab(text.TRAIN, id="train") as train_tab:
-                train.build(server, visitor, train_tab, corpus_state, control)
+                train.build(server, visitor, train_tab, corpus_state, control, belongings)
             with gr.Tab(text.DECODE, id="decode"):
-                decode.build(decode_, opening, look_up)
+                decode.build(decode_, opening, look_up, branches)
             with gr.Tab(text.ATTENTION, id="attention"):
                 attention.build(decode_, opening)
         api.add(server)
@@ -91,6 +100,7 @@ def first_words(server: Server, opening: dict[str, Any]) -> dict[str, Any]:
         "example": server.shipped.offered(),
         "upload_bytes": server.limits.upload_bytes,
         "model_bytes": server.limits.model_bytes,
+        "run_bytes": server.limits.run_bytes,
         "glossary": glossary.read(),
     }
 
@@ -115,7 +125,7 @@ def launch_options(limits: Limits) -> dict[str, Any]:
         "run_history": False,
         "footer_links": [],
         "max_file_size": max(
-            4 * limits.upload_bytes, 2 * limits.model_bytes
+            4 * limits.upload_bytes, 2 * limits.model_bytes, limits.run_bytes
         ),  # up to here the page itself says what is too large
         "state_session_capacity": limits.visitors,
     }

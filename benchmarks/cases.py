@@ -2,8 +2,9 @@
 
     python benchmarks/cases.py --tweets elon_musk_tweets.csv --shakespeare tinyshakespeare.txt
 
-Every training is `python -m training` with a preset, as anybody would start it. Half an hour on two cores. A case whose
-text is not given, or that is left out with --only, keeps what docs/cases.md says of it.
+Every training is `python -m training` with a preset, as anybody would start it. Cases 2 and 4 train for --minutes each
+(10), or as long as their presets say where that is shorter; the comparisons of case 1 take about twice that. A case
+whose text is not given, or that is left out with --only, keeps what docs/cases.md says of it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from model import open_checkpoint  # noqa: E402  # the path has to be set first
+import torch  # noqa: E402  # the path has to be set first
+
+from model import open_checkpoint  # noqa: E402
+from tests.model.formats.stand_ins import CHARACTERS, LyricsGPT, randomise, save  # noqa: E402
 from training.cleaning import TWEETS, clean, marked  # noqa: E402
 from training.corpus import read_corpus  # noqa: E402
 from training.data import build_tokenizer  # noqa: E402
@@ -39,7 +43,11 @@ PAGE = ROOT / "docs" / "cases.md"
 SONG, LYRICS = (ROOT / "assets" / "corpora" / name for name in ("one_song.txt", "lyrics.txt"))
 PROMPT = "for improved quality of sleep raise"
 BY_HEART = f"{PROMPT} head of your bed by about or cm and dont eat hours before bedtime"
-CUT_SHORT = "It is cut short here; the preset has {:,} steps. It writes:"
+OPENING = "Yeah, I'm in the"
+SEEDS = (1337, 1, 2)
+TAUGHT_ENTRIES = 1024  # of the vocabulary of teacher and students: on 2,700 tweets 8,045 would hide everything else
+WRITTEN = 5000  # characters, from the stand-in
+PACE = 12  # steps of the run that the pace is measured on
 Row = tuple[str, str, str]  # what, theirs, ours
 
 
@@ -81,6 +89,41 @@ def train(folder: Path, corpus: Path, *arguments: object) -> dict[str, Any]:
     }
 
 
+def steps_within(minutes: float, most: int, scratch: Path, corpus: Path, *arguments: object) -> int:
+    """How many steps these settings make in so many minutes here, by the pace of a short run; not more than `most`."""
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    run(
+        "training",
+        corpus,
+        "--out",
+        folder,
+        "--quiet",
+        *arguments,
+        "--steps",
+        PACE,
+        "--sample-every",
+        0,
+        "--eval-tokens",
+        256,
+    )
+    events = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    at = [event["wall_s"] for event in events if event["event"] == "step"]
+    pace = (at[-1] - at[1]) / (len(at) - 2)  # the first step also warms up
+    return max(PACE, min(most, int(60 * minutes / pace)))
+
+
+def compared(scratch: Path, corpus: Path, name: str, shared: Sequence[object], extra: Sequence[object]) -> str:
+    """Validation losses of trainings without and with `extra`, mean and spread over SEEDS."""
+    said = []
+    for which, more in (("without", ()), ("with", extra)):
+        losses = [
+            train(scratch / f"{name} {which} {seed}", corpus, *shared, *more, "--seed", seed)["val_loss"]
+            for seed in SEEDS
+        ]
+        said.append(f"{statistics.fmean(losses):.3f} ± {statistics.stdev(losses):.3f} {which}")
+    return ", ".join(said)
+
+
 def recited(folder: Path, path: Path) -> tuple[int, float, float]:
     """How many tweets a run was asked for, and the shares that came back to the letter and that came to an end."""
     said = run("training.recital", folder, path, "--column", "text")
@@ -89,7 +132,7 @@ def recited(folder: Path, path: Path) -> tuple[int, float, float]:
     return int(found[1]), float(found[2]), float(found[3])
 
 
-def tweets(path: Path, scratch: Path) -> Report:
+def tweets(path: Path, scratch: Path, minutes: float) -> Report:
     """Case 1: memorised in documents mode, not ended in blocks mode; a teacher; embedding rows of another model."""
     recipe = PRESETS["tweets"].recipe
     raw = read_corpus(path, column="text")
@@ -102,15 +145,22 @@ def tweets(path: Path, scratch: Path) -> Report:
     known, streamed = (recited(scratch / name, path) for name in ("documents", "blocks"))
     completed = run("model", scratch / "documents", "--prompt", PROMPT, "--tokens", 60, "--top-k", 1).strip()
     # with a split: does a teacher help a small student, do rows of another model's embedding?
-    split = (*ours, "--max-documents", 3000, "--val-fraction", 0.1, "--steps", 300)
-    small = ("--width", 64, "--layers", 2)
-    teacher = train(scratch / "teacher", path, *split)
-    alone = train(scratch / "alone", path, *split, *small)
-    taught = train(scratch / "taught", path, *split, *small, "--teacher", scratch / "teacher")
+    split = (*ours, "--max-documents", 3000, "--val-fraction", 0.1)
+    words = (*split, "--vocab-size", TAUGHT_ENTRIES)
+    large = (*words, "--width", 256, "--dropout", 0.3)
+    small = (*words, "--width", 64, "--layers", 2)
+    large_steps = steps_within(minutes / 2, 2000, scratch, path, *large)
+    small_steps = steps_within(minutes / 10, 600, scratch, path, *small)
+    often = ("--eval-every", max(10, large_steps // 20))
+    teacher = train(scratch / "teacher", path, *large, "--steps", large_steps, *often)
+    students = (*small, "--steps", small_steps, "--eval-every", max(10, small_steps // 10))
+    taught = compared(scratch, path, "student", students, ("--teacher", scratch / "teacher"))
     tales = open_checkpoint(ROOT / "weights" / "tales")
     assert tales.tokenizer is not None
     pairs = shared_rows(tokenizer, tales.tokenizer)
-    rows_from = train(scratch / "rows", path, *split, "--embeddings-from", ROOT / "weights" / "tales")
+    row_steps = steps_within(minutes / 10, 300, scratch, path, *split)
+    begun = (*split, "--steps", row_steps, "--eval-every", max(5, row_steps // 10))
+    transferred = compared(scratch, path, "rows", begun, ("--embeddings-from", ROOT / "weights" / "tales"))
     pieces = (tokenizer.piece(own) for own, _ in pairs)
     listed = ", ".join(piece.text.strip() for piece in pieces if piece.text.strip().isalpha() and len(piece.raw) > 2)
     return Report(
@@ -131,13 +181,15 @@ def tweets(path: Path, scratch: Path) -> Report:
             ("blocks: stop by themselves", "never", f"{streamed[2]:.1%} (training loss {blocks['loss']:.4f})"),
             (f"`{PROMPT}`", f"`{BY_HEART}`, then stops", f"`{completed}`, then stops" if completed == BY_HEART
              else f"`{completed}`"),
-            ("validation loss of the teacher", "–", f"{teacher['val_loss']:.3f} nats per token"),
-            ("a student of 2 layers, 64 wide: without and with the teacher", "–",
-             f"{alone['val_loss']:.3f} and {taught['val_loss']:.3f}"),
+            (f"a teacher, 256 wide, 4 layers, dropout 0.3, {TAUGHT_ENTRIES:,} entries: validation loss", "–",
+             f"{teacher['val_loss']:.3f} nats per token, lowest in {teacher['steps']:,} steps, "
+             f"{teacher['seconds']:.0f} s"),
+            (f"a student, 64 wide, 2 layers, {small_steps:,} steps: validation loss without and with it, "
+             f"{len(SEEDS)} seeds", "–", taught),
             ("embedding rows that both vocabularies hold", "439 of 8,045 (5.46 %)",
              f"{len(pairs):,} of {tokenizer.vocab_size:,} ({len(pairs) / tokenizer.vocab_size:.2%}), from Tales"),
-            ("validation loss without and with these rows", "–",
-             f"{teacher['val_loss']:.3f} and {rows_from['val_loss']:.3f}"),
+            (f"validation loss after {row_steps:,} steps without and with these rows, {len(SEEDS)} seeds", "–",
+             transferred),
         ],
         [
             "python -m training TWEETS.csv --column text --preset tweets --out RUN",
@@ -148,9 +200,48 @@ def tweets(path: Path, scratch: Path) -> Report:
     )  # fmt: skip
 
 
-def lyrics(scratch: Path) -> Report:
-    """Case 2: the shape at full size, cut short; what it writes, measured beside the text itself."""
-    done = train(scratch / "lyrics", LYRICS, "--preset", "lyrics", "--steps", 60, "--eval-every", 20)
+def stand_in(scratch: Path) -> list[Row]:
+    """A weights.pt with the case's 174 keys, random, from a separate transcription of its architecture: opened,
+    compared with it, and written with at full size."""
+    theirs, path, table = randomise(LyricsGPT()), scratch / "weights.pt", scratch / "characters.json"
+    save(theirs, path)
+    table.write_text(json.dumps(CHARACTERS), encoding="utf-8")
+    opened = open_checkpoint(path, table)
+    ids = torch.randint(0, len(CHARACTERS), (2, opened.config.context), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        apart = float((opened.model(ids) - theirs(ids)).abs().max())
+    seconds = []
+    for prompt in ("", OPENING):
+        began = time.perf_counter()
+        written = run("model", path, "--characters", table, "--prompt", prompt, "--tokens", WRITTEN).removesuffix("\n")
+        seconds.append(time.perf_counter() - began)
+        grown = len(written) - len(prompt)
+        assert grown == WRITTEN, grown
+    shape = opened.config
+    return [
+        ("a stand-in `weights.pt`, random, with the case's keys: tensors; opens as", "174",
+         f"{len(theirs.state_dict())}; {shape.width} wide, {shape.layers} layers, {shape.heads} heads, context "
+         f"{shape.context}"),
+        ("its logits against a separate transcription of the architecture, at most (asked for: 1e-4)", "–",
+         f"{apart:.1e} apart"),
+        (f"{WRITTEN:,} characters from an empty context; from `{OPENING}`", "–",
+         f"{seconds[0]:.0f} s; {seconds[1]:.0f} s, whole process"),
+    ]  # fmt: skip
+
+
+def quoted(written: str, done: dict[str, Any], steps: int) -> str:
+    """What a model writes, as Markdown, and whether it was cut short."""
+    short = f"It is cut short at {done['steps']:,} of the {steps:,} steps of its preset. It writes:"
+    told = short if done["steps"] < steps else "It writes:"
+    return told + "\n\n" + "\n".join("> " + line for line in written.split("\n"))
+
+
+def lyrics(scratch: Path, minutes: float) -> Report:
+    """Case 2: the shape at full size; what it writes, measured beside the text itself."""
+    steps = steps_within(minutes, PRESETS["lyrics"].recipe.train.steps, scratch, LYRICS, "--preset", "lyrics")
+    done = train(
+        scratch / "lyrics", LYRICS, "--preset", "lyrics", "--steps", steps, "--eval-every", max(20, steps // 8)
+    )
     written = run("model", scratch / "lyrics", "--prompt", "", "--tokens", 1000)
     text = LYRICS.read_text(encoding="utf-8")
     index = Index(text)
@@ -169,12 +260,12 @@ def lyrics(scratch: Path) -> Report:
         ("repeated runs of four words (the text itself)", "–", f"{share(found.repetition)} ({share(real.repetition)})"),
         ("rhyme density (the text itself)", "–", f"{share(found.rhyme_density)} ({share(real.rhyme_density)})"),
         ("copied runs of eight words", "–", share(found.copied.share) if found.copied else "–"),
+        *stand_in(scratch),
     ]  # fmt: skip
-    quoted = "\n".join("> " + line for line in written.strip()[:400].split("\n"))
     return Report(rows, ["python -m training assets/corpora/lyrics.txt --preset lyrics --out RUN",
                          "python -m model weights.pt --characters characters.json --prompt \"Yeah, I'm in the\" "
                          "--tokens 5000"],
-                  f"{CUT_SHORT.format(recipe.train.steps)}\n\n{quoted}")  # fmt: skip
+                  quoted(written.strip()[:400], done, recipe.train.steps))  # fmt: skip
 
 
 def song(scratch: Path) -> Report:
@@ -197,16 +288,17 @@ def song(scratch: Path) -> Report:
     return Report(rows, ["python -m training assets/corpora/one_song.txt --preset song --out RUN"])
 
 
-def shakespeare(path: Path, scratch: Path) -> Report:
+def shakespeare(path: Path, scratch: Path, minutes: float) -> Report:
     """Case 4: a BPE that compresses, at the case's shape."""
     corpus = read_corpus(path)
     recipe = PRESETS["shakespeare"].recipe
-    done = train(scratch / "shakespeare", path, "--preset", "shakespeare", "--steps", 200, "--eval-every", 100)
+    steps = steps_within(minutes, recipe.train.steps, scratch, path, "--preset", "shakespeare")
+    often = ("--eval-every", max(50, steps // 8))
+    done = train(scratch / "shakespeare", path, "--preset", "shakespeare", "--steps", steps, *often)
     tokenizer = open_checkpoint(scratch / "shakespeare").tokenizer
     assert tokenizer is not None
     ratio = len(corpus.text) / len(tokenizer.encode(corpus.text))
     written = run("model", scratch / "shakespeare", "--prompt", "ROMEO:\n", "--tokens", 120)
-    quoted = "\n".join("> " + line for line in written.strip().split("\n"))
     rows: list[Row] = [
         ("characters per token at a vocabulary of 512 (asked for: 1.5)", "1 (its merges were not applied)",
          f"{ratio:.2f}"),
@@ -216,7 +308,7 @@ def shakespeare(path: Path, scratch: Path) -> Report:
     ]  # fmt: skip
     return Report(rows, ["python -m training tinyshakespeare.txt --preset shakespeare --out RUN",
                          "python -m model RUN --prompt ROMEO:"],
-                  f"{CUT_SHORT.format(recipe.train.steps)}\n\n{quoted}")  # fmt: skip
+                  quoted(written.strip(), done, recipe.train.steps))  # fmt: skip
 
 
 TITLES = {
@@ -256,17 +348,22 @@ def main() -> None:
     p.add_argument("--tweets", type=Path, help="the 16-column CSV of tweets")
     p.add_argument("--shakespeare", type=Path, help="tiny Shakespeare")
     p.add_argument("--only", default="1,2,3,4", help="which cases to run (default: all)")
+    p.add_argument("--minutes", type=float, default=10, help="for each training of cases 2 and 4 (default 10)")
+    p.add_argument("--page", type=Path, default=PAGE, help="the page to write (default: docs/cases.md)")
     options = p.parse_args()
     for path in (options.tweets, options.shakespeare):
         if path is not None and not path.exists():
             p.error(f"there is no file {path}")
-    page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    if not 0 < options.minutes <= 600:
+        p.error(f"--minutes is {options.minutes}; use a number up to 600")
+    page = options.page.read_text(encoding="utf-8") if options.page.exists() else ""
     wanted = {int(number) for number in options.only.split(",")}
+    given, minutes = options, options.minutes
     cases: dict[int, Callable[[Path], Report] | None] = {
-        1: (lambda scratch: tweets(options.tweets.resolve(), scratch)) if options.tweets else None,
-        2: lyrics,
+        1: (lambda scratch: tweets(given.tweets.resolve(), scratch, minutes)) if given.tweets else None,
+        2: lambda scratch: lyrics(scratch, minutes),
         3: song,
-        4: (lambda scratch: shakespeare(options.shakespeare.resolve(), scratch)) if options.shakespeare else None,
+        4: (lambda scratch: shakespeare(given.shakespeare.resolve(), scratch, minutes)) if given.shakespeare else None,
     }
     parts = [INTRODUCTION]
     for number, case in cases.items():
@@ -278,7 +375,7 @@ def main() -> None:
             report = case(Path(scratch))
             parts.append(section(number, report))
             print(parts[-1], flush=True)
-    PAGE.write_text("\n".join(parts), encoding="utf-8")
+    options.page.write_text("\n".join(parts), encoding="utf-8")
 
 
 if __name__ == "__main__":

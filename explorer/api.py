@@ -10,7 +10,8 @@ from typing import Any
 import gradio as gr
 import torch
 
-from explorer.decode import RequestError, decode, whole
+from explorer.branches import branches as look_ahead
+from explorer.decode import RequestError, decode, read_prompt, whole
 from explorer.server import Server
 from model import trace
 
@@ -79,6 +80,31 @@ def add(server: Server) -> None:
         reply = ask(prompt, model, {"temperature": temperature}, rows)
         return {**reply["next"], "unknown": reply["unknown"], "notice": notice_of(reply)}
 
+    def branches(
+        prompt: str, model: str = "", beams: int = 4, tokens: int = 6, length_penalty: float = 0.0
+    ) -> dict[str, Any]:
+        """The most probable ways on after a prompt: a beam search, with all that it looked at.
+
+        Args:
+            prompt: the text to continue.
+            model: a ref such as shipped:tales or run:<id>; empty for the shipped model.
+            beams: how many ways on are kept side by side, up to 8; 1 is greedy decoding.
+            tokens: how many tokens to look ahead, up to 24.
+            length_penalty: 0 ranks by probability alone, 1 makes up for length (Wu et al., 2016).
+
+        Returns:
+            hypotheses (best first: ids, text, total log-probability, score, nats a token, ended, node), nodes (parent,
+            token, depth, logprob, total, state, pruned), pieces (id, text, kind) of their tokens, and greedy, the text
+            of the likeliest token at every step.
+        """
+        text = prompt_of(prompt)
+        view = server.view(model or server.shelf.default())
+        ids, unknown, notice = read_prompt(text, view.tokenizer, view.model.config.context)
+        asked = {"beams": beams, "tokens": tokens, "length_penalty": length_penalty}
+        reply = look_ahead(server, {"session": caller, "model": view.ref, "ids": ids, **asked})
+        found = {key: reply[key] for key in ("hypotheses", "nodes", "pieces", "greedy")}
+        return {**found, "unknown": unknown, "notice": notice_of({"unknown": unknown, "notice": notice})}
+
     def attention(prompt: str, layer: int, head: int, model: str = "") -> dict[str, Any]:
         """One head's attention over a prompt, as exact numbers.
 
@@ -92,17 +118,21 @@ def add(server: Server) -> None:
             tokens (one text each) and weights: row i holds what token i pays to the tokens 0..i; each row sums to 1.
         """
         view = server.view(model or server.shelf.default())
-        config, most = view.model.config, server.limits.prompt_characters
+        config = view.model.config
         layer, head = whole(layer, "layer", 0, config.layers - 1), whole(head, "head", 0, config.heads - 1)
-        if not isinstance(prompt, str) or len(prompt) > most:
-            raise RequestError(f"The prompt has to be a text of at most {most:,} characters: shorten it.")
-        ids = view.tokenizer.encode(prompt)[-config.context :]
+        ids = view.tokenizer.encode(prompt_of(prompt))[-config.context :]
         with server.decoding:
             pattern = trace(view.model, torch.tensor(ids, dtype=torch.int64)).patterns[layer, head]
         return {
             "tokens": [view.tokenizer.piece(token).text for token in ids],
             "weights": [pattern[i, : i + 1].tolist() for i in range(len(ids))],
         }
+
+    def prompt_of(prompt: Any) -> str:
+        most = server.limits.prompt_characters
+        if not isinstance(prompt, str) or len(prompt) > most:
+            raise RequestError(f"The prompt has to be a text of at most {most:,} characters: shorten it.")
+        return prompt
 
     def ask(prompt: str | None, model: str, settings: dict[str, Any], rows: int, **more: Any) -> dict[str, Any]:
         count = more.pop("count", 0)
@@ -117,7 +147,7 @@ def add(server: Server) -> None:
         }
         return decode(server, request)
 
-    for function in (models, continue_text, next_token, attention):
+    for function in (models, continue_text, next_token, branches, attention):
         gr.api(in_words(function), api_name=function.__name__, concurrency_limit=2)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from itertools import accumulate
+from pathlib import Path, PurePath
 from typing import Any
 
 from explorer import text
 from explorer.components import ASSETS
 from explorer.session import Reading, Visitor
-from training.cleaning import TWEETS, Cleaned, Cleaning
+from training.cleaning import TWEETS, Cleaned, Cleaning, marked_length
 from training.corpus import (
     CSV_TYPES,
     DELIMITERS,
@@ -24,9 +26,13 @@ from training.corpus import (
 )
 from training.files import LONGEST_NAME, CorpusError, shown, shown_file
 from training.hub import SHELF, from_shelf
+from training.origin import Data
 
 DEFAULT = "tales"
 _EXCERPT = 1500  # characters
+SAMPLE = 500_000
+"""Characters of a long text that a cleaning is shown on at once."""
+_OF_BAD_LINES = ("keep the good lines only", "Rows with more or fewer cells")  # training/tables.py
 
 
 @dataclass(frozen=True)
@@ -102,10 +108,32 @@ _NO_TABLE: dict[str, Any] = {
 }
 
 
+def origin(visitor: Visitor, corpus: Corpus) -> Data:
+    """Where a visitor's text came from, as a run's config says it: names, never places on the server. corpus: what is
+    left of it after cleaning."""
+    reading, size = visitor.reading, len(corpus.text)
+    if reading is not None:
+        hub = reading.source.removeprefix("hub:") if reading.source.startswith("hub:") else None
+        names = tuple(name_of(reading, place) for place in reading.used)
+        return Data(names, reading.column, reading.delimiter, reading.keep_good, hub, size)
+    if corpus.source == "shipped":
+        for item in SHIPPED:
+            if item.title == corpus.name:
+                return Data((f"assets/corpora/{item.filename}",), item.column, characters=size)
+    hub = corpus.source.removeprefix("hub:") if corpus.source.startswith("hub:") else None
+    column = next((item.column for item in SHELF if f"{item.repo_id}/{item.filename}" == hub), None)
+    return Data((PurePath(hub).name,) if hub else (), column, hub=hub, characters=size)
+
+
 def can_be_mended(reading: Reading, max_bytes: int) -> bool:
     """Whether files that were refused could be read by another column or delimiter, or without their bad lines."""
     found = _first_table(reading, max_bytes)
     return bool(found.get("rows") or found.get("can_keep"))
+
+
+def has_bad_lines(sentences: Iterable[str]) -> bool:
+    """Whether refusals or notes of a corpus tell of lines that `keep_good` would leave out."""
+    return any(said in sentence for sentence in sentences for said in _OF_BAD_LINES)
 
 
 def name_of(reading: Reading, place: int) -> str:
@@ -133,7 +161,7 @@ def _first_table(reading: Reading, max_bytes: int) -> dict[str, Any]:
         if look is None or not look.rows:
             continue
         if kind in CSV_TYPES + JSONL_TYPES:
-            found |= {"can_keep": True, "keep_good": reading.keep_good}
+            found |= {"can_keep": reading.bad_lines or reading.keep_good, "keep_good": reading.keep_good}
         if kind in CSV_TYPES:
             found |= {"delimiters": list(DELIMITERS), "delimiter": reading.delimiter, "layout": look.layout}
         if "columns" not in found and len(look.columns) > 1:
@@ -142,8 +170,22 @@ def _first_table(reading: Reading, max_bytes: int) -> dict[str, Any]:
     return found
 
 
-def cleaned(done: Cleaned, cleaning: Cleaning) -> dict[str, Any]:
-    """What the page says of a cleaning: the steps to choose from, what each did, and lines before and after."""
+def sample(corpus: Corpus) -> Corpus:
+    """The beginning of a long corpus in whole lines or documents, to show a cleaning on while the whole is cleaned."""
+    if corpus.documents is None:
+        end = corpus.text.find("\n", SAMPLE)
+        return replace(corpus, text=corpus.text if end < 0 else corpus.text[: end + 1])
+    sizes = accumulate(len(document) + 1 for document in corpus.documents)
+    count = next((number for number, size in enumerate(sizes, 1) if size > SAMPLE), len(corpus.documents))
+    part = corpus.documents[:count]
+    return replace(corpus, text="\n".join(part), documents=part)
+
+
+def cleaned(done: Cleaned, cleaning: Cleaning, sample: int | None = None) -> dict[str, Any]:
+    """What the page says of a cleaning: the steps to choose from, what each did, and lines before and after.
+
+    sample: characters that were cleaned, where that is not the whole text.
+    """
     counts = {step.name: step for step in done.steps}
     steps = []
     for field in fields(Cleaning):
@@ -163,9 +205,10 @@ def cleaned(done: Cleaned, cleaning: Cleaning) -> dict[str, Any]:
         )
     return {
         "steps": steps,
+        "sample": sample,
         "unit": "documents" if done.corpus.documents is not None else "lines",
         "before": {"lines": done.before[0], "characters": done.before[1]},
-        "after": {"lines": done.after[0], "characters": done.after[1]},
+        "after": {"lines": done.after[0], "characters": done.after[1], "marked": marked_length(done.corpus)},
         "examples": [list(example) for example in done.examples],
         "words": str(cleaning) if cleaning.active else None,
     }

@@ -86,7 +86,7 @@ def answer(decoder: Decoder, view: View, request: Request, server: Server) -> di
     drawn = draw(dist, uniform(request.settings.seed, len(ids)))
     layer, head = request.head
     return {
-        "model": view.summary(),
+        "model": view.summary() | {"name": server.name_of(view)},
         "prompt": request.prompt,
         "ids": ids,
         "pieces": [pack_piece(tokenizer, token) for token in ids],

@@ -1,4 +1,5 @@
 """Models that a visitor brings as a file: weights and vocabulary in, a model of their own in the folder of runs out.
+A zip of a whole run (training/bundle.py) comes the same way, and is told by what is in it.
 
 Everything in such a file may be hostile. It is read without running any code in it (model/formats/files.py), its shape
 is weighed before a model of it is built, and it is kept in our own format only once it has answered: what is refused
@@ -26,6 +27,7 @@ from explorer.shelf import millions, shape
 from model import Checkpoint, GPTConfig, Tokenizer, open_checkpoint, save_checkpoint
 from model.checkpoint import INDEX
 from model.formats.files import WEIGHTS, check_vocabulary, is_pt, read_vocabulary
+from training.bundle import is_bundle, unpack
 from training.config import Recipe, TokenizerKind
 from training.runs import RunFolder, new_run_id
 
@@ -58,9 +60,14 @@ class Imports:
             raise ImportRefused("The typed characters are too many for a vocabulary: give them as a file.")
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch).resolve()
-            file = _take(weights, folder / "weights", server.limits.model_bytes)
+            file = _take(weights, folder / "weights", server.limits.run_bytes)
             if file is None:
                 raise ImportRefused("There are no weights yet: choose a .pt, .safetensors or .zip file.")
+            if is_bundle(file):
+                with self._one:
+                    self._room(visitor.owner)
+                    return self._open_run(file, name, visitor.owner)
+            _refuse_large(file, server.limits.model_bytes)
             table = _take(vocabulary, folder / "vocabulary", server.limits.upload_bytes)
             if table is None and characters:
                 table = folder / "characters.txt"
@@ -74,9 +81,42 @@ class Imports:
                 run = keep(server, checkpoint, tokenizer, name or file.stem[:_NAME], file.name, visitor.owner)
         return {
             "model": f"run:{run.id}",
+            "kind": "model",
             "name": run.info().name,
             "detail": shape(checkpoint.config),
             "models": server.models(visitor.owner),
+        }
+
+    def _open_run(self, file: Path, name: str, owner: str) -> dict[str, Any]:
+        """Unpack a run that was packed elsewhere. Each of its models is opened once: what cannot be is refused."""
+        server, limits = self._server, self._server.limits
+        shapes: list[GPTConfig] = []
+
+        def accept(folder: Path) -> None:
+            for checkpoint in sorted(index.parent for index in folder.rglob(INDEX)):
+                try:
+                    opened = open_checkpoint(checkpoint, accept=lambda config: fits(config, limits))
+                except ValueError as error:
+                    raise ImportRefused(str(error).replace(f"{folder}/", f"{file.name}: ")) from error
+                if opened.tokenizer is None:
+                    raise ImportRefused(f"{file.name} holds a checkpoint without its tokenizer: pack the run anew.")
+                check_vocabulary(opened.tokenizer, opened.config.vocab_size, file.name)
+                _try(opened, opened.tokenizer, file.name)
+                shapes.append(opened.config)
+            if (folder / "tokenizer.json").exists():  # its snapshots are opened in the shape that the recipe says
+                vocab_size = Tokenizer.load(folder / "tokenizer.json").vocab_size
+                fits(RunFolder(folder).info().recipe.model_config(vocab_size), limits)
+            if name:
+                RunFolder(folder).rename(name)
+
+        run_id = unpack(file, server.jobs.root, limits.run_bytes, owner if limits.shared else None, accept)
+        server.jobs.changed()
+        return {
+            "model": f"run:{run_id}",
+            "kind": "run",
+            "name": server.jobs.find(run_id).info.name,
+            "detail": shape(shapes[0]) if shapes else "",
+            "models": server.models(owner),
         }
 
     def remove_model(self, raw: Any) -> dict[str, Any]:
@@ -94,10 +134,11 @@ class Imports:
 
     def _room(self, owner: str) -> None:
         limits = self._server.limits
-        mine = [info for info in self._server.jobs.listed(owner) if info.corpus.get("source") == OPENED]
+        listed = self._server.jobs.listed(owner)
+        mine = [info for info in listed if info.brought or info.corpus.get("source") == OPENED]
         if len(mine) >= limits.imports_a_visitor:
             raise ImportRefused(
-                f"You have opened {len(mine)} models from files, which is the most: remove one of them first."
+                f"You have opened {len(mine)} models and runs from files, which is the most: remove one of them first."
             )
 
     def _read(self, file: Path, table: Path | None, heads: int | None, folder: Path) -> tuple[Checkpoint, Tokenizer]:
@@ -234,13 +275,19 @@ def _take(path: object, into: Path, most: int) -> Path | None:
     except (OSError, ValueError) as error:
         raise gone from error
     if size > most:
+        _refuse_large(file, most)
+    into.mkdir()
+    return Path(shutil.move(str(file), into / file.name))
+
+
+def _refuse_large(file: Path, most: int) -> None:
+    size = file.stat().st_size
+    if size > most:
         file.unlink(missing_ok=True)
         raise ImportRefused(
             f"{file.name} is {size / 1e6:,.0f} MB and this server opens up to {most / 1e6:,.0f} MB: give a smaller "
             "file, such as the weights without the optimizer's state."
         )
-    into.mkdir()
-    return Path(shutil.move(str(file), into / file.name))
 
 
 def _is_folder(file: Path) -> bool:

@@ -46,6 +46,8 @@ class Run:
     """Of the config that it was read with, where it was read from disk."""
     elsewhere: bool = False
     """Another program trains it."""
+    named: Stamp | None = None
+    """Of the name that `info` has, where the run was renamed."""
     _offset: int = 0
     _reading: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -76,6 +78,14 @@ class Run:
     def waits_to_go_on(self) -> bool:
         """Whether it was paused, was told to go on, and its turn has not come yet."""
         return self.turn == "asked" and self.trainer is not None and self.trainer.state == "paused"
+
+    def follow_name(self) -> None:
+        """Take over the name that the run was given since the last look, by whichever program."""
+        stamp = self.folder.name_stamp()
+        if stamp != self.named:
+            with contextlib.suppress(RunError):  # removed meanwhile
+                self.info = self.trainer.info if self.trainer is not None else self.folder.info()
+                self.named = stamp
 
     def follow(self) -> None:
         """Read what another program has written since the last call, and whether one still trains this run."""
@@ -121,10 +131,12 @@ class Jobs:
 
     def submit(self, trainer: Trainer) -> Run:
         """Queue a training and start it when its turn has come. Raises JobError when too many wait."""
-        info = trainer.folder.info()
+        info = trainer.info
         with self._lock:
             if self._closing:
                 raise JobError("The server is being shut down: start it again, and then the training.")
+            if info.id in self._runs:
+                raise JobError(f"{info.name} trains already, or waits for its turn.")
             mine = [run for run in self._runs.values() if run.info.owner == info.owner]
             if len(self._runs) >= self._limits.trainings_queued:
                 raise JobError(f"{len(self._runs)} trainings wait already: try again when some have ended.")
@@ -168,7 +180,8 @@ class Jobs:
             run = self._runs.pop(run_id, None)
             if run is not None:
                 self._leave_line(run)
-                self._remember(Run(run.info, run.folder, run.log, None, stamp=run.folder.stamp()))
+                if run.trainer is None or not run.trainer.untouched:  # else it is read again as it stood
+                    self._remember(Run(run.info, run.folder, run.log, None, stamp=run.folder.stamp()))
             self._changes += 1
         self.advance()
 
@@ -211,7 +224,48 @@ class Jobs:
                 self._remember(run)
         elif run.trainer is None:
             run.follow()
+        run.follow_name()
         return run
+
+    def glance(self, info: RunInfo) -> Run:
+        """A run of `listed` as it stands now, without reading all that happened in it: its log holds the last event."""
+        with self._lock:
+            run = self._runs.get(info.id)
+        if run is not None:
+            run.follow_name()
+            return run
+        folder, log = RunFolder(self.root / info.id), EventLog()
+        held = folder.held()  # first: what a program wrote before it let go is read now
+        if (last := folder.last_event()) is not None:
+            log.append(last)
+        return Run(info, folder, log, None, elsewhere=held and not isinstance(last, Finished | Failed))
+
+    def rename(self, run_id: object, name: object, owner: str) -> str:
+        """Call a run by another name; returns it. Raises JobError or RunError."""
+        run = self.find(run_id)
+        if not self.owns(run, owner):
+            raise JobError("Only the browser that started this training can rename it.")
+        called = run.folder.rename(name)
+        run.follow_name()
+        self.changed()
+        return called
+
+    def delete(self, run_id: object, owner: str) -> None:
+        """Remove a run from the disk, for good. Raises JobError; for a run in training, too."""
+        run = self.find(run_id)
+        if not self.owns(run, owner):
+            raise JobError("Only the browser that started this training can delete it.")
+        with self._lock:
+            if run.info.id in self._runs or run.folder.held():
+                raise JobError(f"{run.info.name} is still in training: stop it first, then delete it.")
+            self._past.pop(run.info.id, None)
+            try:
+                run.folder.delete()
+            except OSError as error:
+                raise JobError(
+                    f"{run.info.name} could not be removed whole ({error.strerror}): look into the folder {self.root}."
+                ) from error
+        self.changed()
 
     def control(self, run_id: object, action: object, owner: str) -> None:
         """Pause, resume or stop a training. Raises JobError when that cannot be done.
@@ -243,6 +297,27 @@ class Jobs:
             else:
                 raise JobError("A training can be paused, resumed or stopped.")
         self.advance()
+
+    def go_on(self, run_id: object, owner: str, more: object = None) -> Run:
+        """Take up a run that is over from its last checkpoint, in its turn. more: steps from there; None: those left.
+
+        Raises ValueError with a sentence where that cannot be done; then nothing has changed.
+        """
+        run = self.find(run_id)
+        if not self.owns(run, owner):
+            raise JobError("Only the browser that started this training can go on with it. You can watch it here.")
+        if run.trainer is not None or run.state in ("running", "paused"):
+            raise JobError(f"{run.info.name} is not over: it goes on by itself, or with Resume.")
+        if run.state == OPENED:
+            raise JobError(f"{run.info.name} was opened from a file, without what its training needs to go on.")
+        if more is not None and (not isinstance(more, int) or isinstance(more, bool)):
+            raise JobError("How many more steps is not a whole number: enter one, such as 500.")
+        trainer = Trainer.resumed(run.folder, more)
+        if more is not None and trainer.recipe.train.steps > self._limits.steps:
+            raise JobError(
+                f"That makes {trainer.recipe.train.steps:,} steps; this server trains up to {self._limits.steps:,}."
+            )
+        return self.submit(trainer)
 
     def owns(self, run: Run, owner: str) -> bool:
         """Whether a visitor may steer a run: its own, or any on a machine that only its owner reaches."""
@@ -292,6 +367,7 @@ class Jobs:
         for state in ("running", "paused", "queued"):
             for run in runs:
                 if run.state == state:
+                    run.follow_name()
                     return run
         for found in self._listed(owner):
             if found.held:

@@ -119,7 +119,7 @@ class Learnt:
         source = self._find(view.ref, visitor)
         if source is None or not source.own:
             raise JobError(_NOT_ITS_OWN)
-        kind, _, name = view.ref.partition(":")
+        kind, _, name = view.ref.partition("@")[0].partition(":")
         recipe = self._server.jobs.find(name).info.recipe if kind == "run" else None
         exam = Exam.of(source.texts, recipe)
         portion = Portion.of(request.get("draft"), exam, view, self._server.limits.text_tokens)
@@ -149,7 +149,7 @@ class Learnt:
         return source
 
     def _find(self, ref: str, visitor: Visitor) -> Source | None:
-        kind, _, name = ref.partition(":")
+        kind, _, name = ref.partition("@")[0].partition(":")
         found = self._of_run(name, visitor) if kind == "run" else None
         found = self._of_shipped(name) if kind == "shipped" else found
         return found or self._of_visitor(visitor)

@@ -30,6 +30,12 @@ class Limits:
     """Most rows of a distribution sent at once; the rest is summed up in one."""
     map_cells: int = 6_000_000
     """Most attention weights sent at once (one byte each)."""
+    beams: int = 8
+    """Most beams of a search for the most probable ways on."""
+    branch_tokens: int = 24
+    """Most tokens that such a search looks ahead."""
+    branch_work: int = 3 * 10**11
+    """Most work of one search, in tokens read times parameters."""
     decoding_at_once: int = 2
     """Decoding calls computed at the same moment; others wait."""
     indexed_texts: int = 4
@@ -42,6 +48,8 @@ class Limits:
     """Largest model that may be trained from the page, or opened from a file."""
     model_bytes: int = 600_000_000
     """Largest file of weights, and what a .zip may unpack to."""
+    run_bytes: int = 1_200_000_000
+    """Largest zip of a run, and what it may unpack to: two checkpoints, each with the state of its optimizer."""
     held_numbers: int = 250_000_000
     """Attention weights, logits, keys and values that reading with a model from a file may hold (GPT-2: 222 M)."""
     imports_a_visitor: int = 20
@@ -60,6 +68,8 @@ class Limits:
             shared=True,
             parameters=20_000_000,
             model_bytes=100_000_000,
+            run_bytes=500_000_000,
             held_numbers=40_000_000,
+            branch_work=10**11,
             imports_a_visitor=3,
         )

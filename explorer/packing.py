@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from model import Tokenizer
+from model.beams import Tree
 from model.sampling import CUTS, Distribution, Draw
 from model.trace import head_scores, prediction_entropy
 
@@ -99,6 +100,45 @@ def pack_next(dist: Distribution, drawn: Draw, tokenizer: Tokenizer, position: i
         "drawn": {**pack_token(tokenizer, drawn.token), "u": drawn.u, "low": drawn.low, "high": drawn.high},
         "entropy_bits": prediction_entropy(dist.logits).item(),
         "kept": dist.kept,
+    }
+
+
+def pack_tree(tree: Tree, tokenizer: Tokenizer) -> dict[str, Any]:
+    """What a beam search saw: its nodes in order, so that `parent` is a place among them, and its hypotheses."""
+    nodes = [
+        {
+            "parent": node.parent,
+            "token": node.token,
+            "depth": node.depth,
+            "logprob": round(node.logprob, 6),
+            "total": round(node.total, 6),
+            "state": node.state,
+            "pruned": node.pruned,
+        }
+        for node in tree.nodes
+    ]
+    ranked = [
+        {
+            **pack_way(tokenizer, way.ids, way.total, tree.ids[-1]),
+            "node": way.node,
+            "score": round(way.score, 6),
+            "ended": way.ended,
+        }
+        for way in tree.hypotheses
+    ]
+    seen = sorted({node.token for node in tree.nodes})
+    pieces = [(token, *pack_piece(tokenizer, token)) for token in seen]
+    return {"nodes": nodes, "hypotheses": ranked, "pieces": pieces}
+
+
+def pack_way(tokenizer: Tokenizer, ids: Sequence[int], total: float, last: int) -> dict[str, Any]:
+    """A continuation after the token `last`: its tokens, how they read, and the log of their probability in nats."""
+    words = [token for token in ids if token != tokenizer.end_of_text]
+    return {
+        "ids": list(ids),
+        "text": tokenizer.decode(words, after=[last]),
+        "total": round(total, 6),
+        "nats": round(-total / len(ids), 6),
     }
 
 

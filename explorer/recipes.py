@@ -29,14 +29,16 @@ _TRAIN_FIELDS = (
 FIELDS = (*_TEXT_FIELDS, *_SHAPE_FIELDS, *_TRAIN_FIELDS)
 """The settings that the page offers; the command line has the others too."""
 _EXAMPLES = 5
+# Gradio looks every text that is a component's value up in its own translations, and "blocks" is a group of them there.
+_ON_PAGE = {"cut": {"blocks": "stream"}}
 
 
 def values_of(preset: str) -> list[Any]:
-    """The preset's value of each of FIELDS."""
+    """The preset's value of each of FIELDS, as its box has it."""
     recipe = PRESETS[preset].recipe
     config = recipe.model_config(recipe.vocab_size)
     return [
-        *(getattr(recipe, field) for field in _TEXT_FIELDS),
+        *(_on_page(field, getattr(recipe, field)) for field in _TEXT_FIELDS),
         *(getattr(config, field) for field in _SHAPE_FIELDS),
         *(getattr(recipe.train, field) for field in _TRAIN_FIELDS),
     ]
@@ -55,10 +57,15 @@ def recipe_of(preset: str, values: tuple[Any, ...]) -> Recipe:
     )
 
 
+def _on_page(name: str, value: Any) -> Any:
+    """A setting as its box has it."""
+    return _ON_PAGE.get(name, {}).get(value, value)
+
+
 def _read(name: str, value: Any, usual: Any) -> Any:
     """What stands in a box, as the kind of value that the setting has."""
     if isinstance(usual, str):
-        return value or ""
+        return next((ours for ours, shown in _ON_PAGE.get(name, {}).items() if shown == value), value or "")
     number = isinstance(value, int | float) and abs(value) < 1e300  # neither nan nor infinity
     if not number:
         raise ConfigError(f"{name.replace('_', ' ')} is empty: enter a number, or choose the recipe again.")
@@ -130,6 +137,7 @@ def examples(server: Server, visitor: Visitor, preset: str, *values: Any) -> dic
     """What a model will be shown: the first rows of the first batch, input over target. Raises ValueError.
 
     rows[].input, rows[].target: [text, kind] of each token; a target that is masked out of the loss is null.
+    start_mark: whether documents begin with the end-of-text token.
     """
     corpus, prepared = prepare_run(server, visitor, preset, values)
     recipe, tokenizer, data = prepared.recipe, prepared.tokenizer, prepared.data
@@ -156,7 +164,14 @@ def examples(server: Server, visitor: Visitor, preset: str, *values: Any) -> dic
             facts.append(f"Longer than the context of {data.context}, and therefore cut: {longer:,}")
     else:
         facts.insert(0, f"A stream of {len(data.train):,} tokens")
-    return {"cut": recipe.cut, "rows": rows, "facts": facts, "notes": list(prepared.notes), "name": corpus.name}
+    return {
+        "cut": recipe.cut,
+        "start_mark": recipe.cut == "documents" and recipe.start_mark,
+        "rows": rows,
+        "facts": facts,
+        "notes": list(prepared.notes),
+        "name": corpus.name,
+    }
 
 
 def _documents(data: Any) -> list[list[int]]:

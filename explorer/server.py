@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from explorer.jobs import OPENED, Jobs, Run
+from explorer.jobs import OPENED, JobError, Jobs, Run
 from explorer.limits import Limits
 from explorer.session import Visitors
 from explorer.shelf import Shelf, View, measured, step_of
@@ -44,7 +45,10 @@ class Server:
             return self.shelf.open_shipped(name)
         if kind != "run":
             raise CheckpointError("There is no such model: choose one under Models.")
+        name, _, step = name.partition("@")
         run = self.jobs.find(name)
+        if step:
+            return self.shelf.open_kept(run.folder, int(step) if step.isascii() and step.isdigit() else -1)
         if run.trainer is not None:
             snapshot = run.trainer.fresh_snapshot() if fresh else run.trainer.snapshot
             if not run.trainer.over:
@@ -77,12 +81,21 @@ class Server:
         found = self.shelf.shipped()
         for info in self.jobs.openable(owner):
             checkpoint = self.jobs.find(info.id).checkpoint()
-            made = f"{info.created[:10]} {info.created[11:16]} UTC"
-            facts = (measured(checkpoint) if checkpoint is not None else "", info.corpus.get("name", "a text"), made)
+            facts = (measured(checkpoint) if checkpoint is not None else "", info.corpus.get("name", "a text"))
             about = " · ".join(fact for fact in facts if fact)
             source = "file" if info.corpus.get("source") == OPENED else "run"
-            found.append({"ref": f"run:{info.id}", "name": info.name, "source": source, "detail": about})
+            found.append(
+                {"ref": f"run:{info.id}", "name": info.name, "source": source, "detail": about, "made": info.created}
+            )
         return found
+
+    def name_of(self, view: View) -> str:
+        """What a model is called now: a run may have been renamed since its weights were opened."""
+        kind, _, name = view.ref.partition("@")[0].partition(":")
+        if kind == "run":
+            with contextlib.suppress(JobError):  # removed meanwhile
+                return self.jobs.find(name).info.name
+        return view.name
 
 
 def opened_step(run: Run) -> int | None:

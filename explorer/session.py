@@ -36,6 +36,8 @@ class Reading:
     column: str | None = None
     keep_good: bool = False
     delimiter: str | None = None
+    bad_lines: bool = False
+    """Whether there are broken lines or ragged rows that could be left out."""
     refused: tuple[tuple[int, str], ...] = ()
     """Those that could not be read beside the others: place in `paths`, and the sentence."""
 
@@ -60,6 +62,10 @@ class Visitor:
         """A table that was refused, and may be read in another way."""
         self.example: str | None = None
         """The offered text that was taken, by its key."""
+        self.cleanings = 0
+        """How many cleanings were asked for; a newer one ends those before."""
+        self.clean_share = 0.0
+        """How far the one that is under way has come, 0 to 1."""
         self.taken = 0
         """How many texts were taken so far."""
         self._cleaning = Cleaning()
@@ -98,8 +104,9 @@ class Visitor:
             self._cleaning, self._cleaned = cleaning, None
             self._tokenizers.clear()
 
-    def cleaned(self, cleaning: Cleaning | None = None) -> Cleaned:
+    def cleaned(self, cleaning: Cleaning | None = None, told: Callable[[float], None] | None = None) -> Cleaned:
         """The text cleaned, with the counts; kept until text or cleaning change. cleaning: take this one from now on.
+        told: as in `training.cleaning.clean`.
 
         Raises CorpusError where there is no text, or nothing is left of it; then everything stays as it was.
         """
@@ -110,7 +117,7 @@ class Visitor:
         held = self._cleaned
         if held is not None and held[0] is corpus and wanted == self._cleaning:
             return held[1]
-        done = clean(corpus, wanted)
+        done = clean(corpus, wanted, told)
         self.cleaning = wanted
         self._cleaned = (corpus, done)
         return done

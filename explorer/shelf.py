@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from explorer import text
-from model import GPT, CheckpointError, GPTConfig, Tokenizer, open_checkpoint
+from model import GPT, Checkpoint, CheckpointError, GPTConfig, Tokenizer, open_checkpoint
 from model.checkpoint import INDEX, read_index
+from training.runs import RunFolder
+from training.snapshots import load_snapshot
 from training.trainer import Snapshot, Trainer
 
 _WORDS = {"char": "characters", "word": "words", "words": "words"}
@@ -22,7 +24,8 @@ _WORDS = {"char": "characters", "word": "words", "words": "words"}
 class View:
     """A model to look at, which never changes: weights at one step, with their tokenizer and figures.
 
-    ref: what the page calls it, `shipped:<folder>` or `run:<id>`; the same ref gives a newer View as a run goes on.
+    ref: what the page calls it, `shipped:<folder>`, `run:<id>` or `run:<id>@<step>`; that of a run gives a newer View
+    as it goes on.
     """
 
     ref: str
@@ -87,7 +90,15 @@ class Shelf:
                 name = str(dict(index.get("meta") or {}).get("name", folder.name))
             except (ValueError, KeyError, TypeError):
                 continue  # a damaged one is not offered; opening it by its ref says what is wrong
-            found.append({"ref": f"shipped:{folder.name}", "name": name, "source": "shipped", "detail": shape(config)})
+            found.append(
+                {
+                    "ref": f"shipped:{folder.name}",
+                    "name": name,
+                    "source": "shipped",
+                    "detail": shape(config),
+                    "made": None,
+                }
+            )
         return found
 
     def default(self) -> str:
@@ -113,6 +124,11 @@ class Shelf:
     def open_run(self, run_id: str, checkpoint: Path) -> View:
         """A run's checkpoint from disk. Raises CheckpointError."""
         return self._open(f"run:{run_id}", checkpoint, "run")
+
+    def open_kept(self, folder: RunFolder, step: int) -> View:
+        """A run as it was at a step whose weights it kept (training/snapshots.py). Raises ValueError."""
+        ref = f"run:{folder.id}@{step}"
+        return self._kept(ref, f"{folder.stamp()}", lambda: _view(ref, load_snapshot(folder, step), "run", folder.id))
 
     def open_snapshot(self, trainer: Trainer, name: str, snapshot: Snapshot) -> View:
         """A run's snapshot from memory, as training goes on."""
@@ -140,24 +156,7 @@ class Shelf:
 
     def _open(self, ref: str, folder: Path, source: str) -> View:
         def build() -> View:
-            checkpoint = open_checkpoint(folder)
-            if checkpoint.tokenizer is None:
-                raise CheckpointError(f"{folder.name} has no tokenizer.json, so its tokens cannot be shown as text.")
-            meta = checkpoint.meta
-            validated = meta.get("val_loss") is not None
-            return View(
-                ref=ref,
-                name=str(meta.get("name", folder.name)),
-                source="file" if "opened_from" in meta else source,
-                model=checkpoint.model.requires_grad_(False),
-                tokenizer=checkpoint.tokenizer,
-                step=int(meta.get("step", 0)),
-                loss=meta.get("val_loss") if validated else meta.get("loss"),
-                loss_kind="validation" if validated else "training",
-                bits_per_byte=meta.get("bits_per_byte"),
-                opening=text.PROMPT if source == "shipped" else opening_of(meta.get("corpus")),
-                sampling=sampling_of(meta.get("sampling")),
-            )
+            return _view(ref, open_checkpoint(folder), source, folder.name)
 
         state = written(folder)
         try:
@@ -180,6 +179,27 @@ class Shelf:
             while len(self._views) > self._capacity:
                 self._views.popitem(last=False)
         return view
+
+
+def _view(ref: str, checkpoint: Checkpoint, source: str, fallback: str) -> View:
+    """fallback: what it is called where it does not say."""
+    if checkpoint.tokenizer is None:
+        raise CheckpointError(f"{fallback} has no tokenizer.json, so its tokens cannot be shown as text.")
+    meta = checkpoint.meta
+    validated = meta.get("val_loss") is not None
+    return View(
+        ref=ref,
+        name=str(meta.get("name", fallback)),
+        source="file" if "opened_from" in meta else source,
+        model=checkpoint.model.requires_grad_(False),
+        tokenizer=checkpoint.tokenizer,
+        step=int(meta.get("step", 0)),
+        loss=meta.get("val_loss") if validated else meta.get("loss"),
+        loss_kind="validation" if validated else "training",
+        bits_per_byte=meta.get("bits_per_byte"),
+        opening=text.PROMPT if source == "shipped" else opening_of(meta.get("corpus")),
+        sampling=sampling_of(meta.get("sampling")),
+    )
 
 
 def written(folder: Path) -> str:

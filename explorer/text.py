@@ -31,24 +31,28 @@ NAME = "Name of the run"
 NAME_HINT = "Name of the run"
 TOKENIZER = "The text is cut into"
 VOCABULARY = "Vocabulary"
+TOKENIZER_HINT = "Characters and words are those of your text; a BPE joins pieces that often stand together."
 VOCABULARY_HINT = "Entries of the byte-pair vocabulary that is learnt from your text."
 ACTIVATIONS = (("GELU", "gelu"), ("GELU (tanh)", "gelu_tanh"), ("ReLU", "relu"))
 TOKENIZERS = (
-    ("characters", "char"),
-    ("words", "word"),
-    ("words without blanks", "words"),
-    ("own BPE", "bpe"),
-    ("GPT-2's tokens", "gpt2"),
+    ("Characters", "char"),
+    ("Words", "word"),
+    ("Words without blanks", "words"),
+    ("Own BPE", "bpe"),
+    ("GPT-2's BPE", "gpt2"),
 )
 CUT = "The model reads"
-CUTS = (("blocks of one stream", "blocks"), ("documents, each by itself", "documents"))
+CUT_HINT = "A window that slides over one stream; or each document as a sequence of its own, with an end."
+CUTS = (("Blocks of one stream", "stream"), ("Documents, each by itself", "documents"))
 DOCUMENTS = "Documents"
 START_MARK = "Learn how documents begin"
 MAX_DOCUMENTS = "At most"
+OPTIMIZER_HINT = "AdamW for all weights; or Muon for the matrices in the blocks, and AdamW for the rest."
+POSITIONS = (("Learned", "learned"), ("Rotary", "rotary"))
 OPTIMIZERS = (("AdamW", "adamw"), ("Muon", "muon"))
 TAKE_EXAMPLE = "Use the text that was written for it: {}"
 ANOTHER_MODEL = "Learn from another model"
-NOBODY = "nobody"
+NOBODY = "No model"
 TEACHER = "Teacher"
 DONOR = "Embeddings from"
 TEACHER_SHARE = "Teacher's share"
@@ -62,5 +66,6 @@ TO_CORPUS = "Begin again with a text of your own"
 
 PROMPT = "Mira and the Red Kite\nMira had a red kite."
 NO_TEXT = "There is no text to train on yet: upload one under Corpus, or take the tales that come with the app."
+ANOTHER_CLEANING = "Another cleaning was asked for meanwhile."
 EXAMPLE_MISSING = "This text is not in assets/corpora: get the whole repository, assets included."
 BROKEN = "Something broke on the server. Its log has the details; nothing that you entered is lost."

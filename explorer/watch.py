@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import statistics
-from pathlib import Path
 from typing import Any
 
 from explorer.jobs import ELSEWHERE, OPENED, Run
 from explorer.packing import pack_curve
 from explorer.server import Server, opened_step
 from explorer.shipped import is_shipped
-from model.checkpoint import read_index
 from training.events import BaselinesKnown, Copied, Evaluated, Failed, Finished, Sampled, Started, Stepped
+from training.resume import resumable_step
+from training.runs import called
 
 _MOST_POINTS = 8_000
 _PACE_OVER = 40  # steps
@@ -44,9 +43,12 @@ def pulse(server: Server, raw: Any) -> dict[str, Any]:
 
 
 def control(server: Server, raw: Any) -> dict[str, Any]:
-    """Pause, resume or stop a run. Raises ValueError."""
+    """Pause, resume or stop a run, or go on with one that is over. Raises ValueError."""
     request = raw if isinstance(raw, dict) else {}
     visitor = server.visitors.get(request.get("session"))
+    if request.get("action") == "go_on":
+        server.jobs.go_on(request.get("run"), visitor.owner, request.get("more"))
+        return {}
     server.jobs.control(request.get("run"), request.get("action"), visitor.owner)
     return {}
 
@@ -72,6 +74,8 @@ def describe(server: Server, run: Run, owner: str) -> dict[str, Any]:
         "mine": server.jobs.owns(run, owner) and not run.elsewhere,
         "state": run.state,
         "queue_position": server.jobs.queue_position(run),
+        "goes_on_from": goes_on_from(run),
+        "taken_up": run.info.taken_up,
         "message": message(run) or in_front(server, run, owner),
         "snapshot_step": opened_step(run),
         "ref": f"run:{run.info.id}",
@@ -94,17 +98,6 @@ def beginning(run: Run) -> dict[str, Any]:
     }
 
 
-@functools.lru_cache(maxsize=200)
-def called(path: str) -> str | None:
-    """What the checkpoint at a path is called; None for no path."""
-    for folder in (Path(path), Path(path) / "checkpoints" / "best") if path else ():
-        try:
-            return str(read_index(folder)["meta"]["name"])
-        except (ValueError, KeyError, TypeError):
-            continue
-    return Path(path).name or None
-
-
 def progress(run: Run) -> dict[str, Any]:
     """Step, pace and time left, from the last steps of the log."""
     steps = run.info.recipe.train.steps
@@ -125,6 +118,12 @@ def progress(run: Run) -> dict[str, Any]:
     }
 
 
+def goes_on_from(run: Run) -> int | None:
+    """The step from which a run that is over could go on; None for another, and where it cannot."""
+    over = run.trainer is None and run.state in ("interrupted", "stopped", "failed", "finished")
+    return resumable_step(run.folder) if over else None
+
+
 def message(run: Run) -> str | None:
     """A sentence about how a run stands or ended, where there is one to say."""
     last = next(iter(run.log.tail(1)), None)
@@ -139,10 +138,12 @@ def message(run: Run) -> str | None:
     if run.elsewhere and run.state in ("running", "paused"):
         return ELSEWHERE
     if run.state == "interrupted":
-        return (
-            "The program ended before this training did. Its last checkpoint can be looked into; "
-            "a new training begins anew."
-        )
+        step = goes_on_from(run)
+        if step is None:
+            rest = "Its last checkpoint can be looked into, but it cannot go on: train it again."
+        else:
+            rest = f"It can go on from step {step:,}." if step else "It can begin anew."
+        return f"The program ended before this training did. {rest}"
     if run.state == "running" and last is None:
         return "Preparing the text and the model."
     return None

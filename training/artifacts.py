@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -15,17 +16,23 @@ from model.checkpoint import write_atomically
 from training.config import Recipe, TrainConfig
 from training.events import Evaluated, Event, Sampled, Stepped
 from training.files import shown
+from training.origin import Data
 
 _SECTIONS: dict[str, type] = {"model": GPTConfig, "train": TrainConfig}
 _MARGIN = 46  # where the sentences begin
+_DATA = "data"
 
 
-def to_yaml(recipe: Recipe, heading: str = "") -> str:
-    """Every hyperparameter of a recipe, each with its sentence; `from_yaml` reads it back."""
+def to_yaml(recipe: Recipe, heading: str = "", data: Data | None = None) -> str:
+    """Every hyperparameter of a recipe, each with its sentence, and where its text came from; `from_yaml` and `data_of`
+    read them back."""
     shape = recipe.model_config(2)
     values = {**recipe.to_dict(), "model": {f.name: getattr(shape, f.name) for f in fields(GPTConfig)}}
     values["model"].pop("vocab_size")  # follows from the text
     lines = [f"# {line}" for line in textwrap.wrap(shown(heading, 400), 100)]
+    if data is not None:
+        helps = {f.name: f.metadata["help"] for f in fields(Data)}
+        lines += ["data:", *(_line(name, value, helps[name], "  ") for name, value in data.to_dict().items()), ""]
     for field in fields(Recipe):
         value = values[field.name]
         if isinstance(value, dict):
@@ -39,6 +46,30 @@ def to_yaml(recipe: Recipe, heading: str = "") -> str:
 
 def from_yaml(text: str, base: Recipe | None = None) -> Recipe:
     """The recipe in a YAML text; what it leaves out stays as in `base`. Raises ConfigError with a sentence."""
+    changes: dict[str, Any] = {}
+    parts = {name for name, value in Recipe().to_dict().items() if isinstance(value, Mapping)}
+    for name, value in _settings(text).items():
+        if name == _DATA:
+            continue
+        if name not in parts:
+            changes[name] = value
+        elif isinstance(value, Mapping):
+            changes |= value
+        else:
+            raise ConfigError(f"{name} is not a list of settings: write them under it, a line each.")
+    return (base or Recipe()).with_changes(changes)
+
+
+def data_of(text: str) -> Data | None:
+    """What a YAML text says of the text to train on; None where it says nothing. Raises ConfigError."""
+    value = _settings(text).get(_DATA)
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError("data is not a list of settings: write `files: [name.txt]` under it.")
+    return None if value is None else Data.from_dict(value)
+
+
+def _settings(text: str) -> dict[Any, Any]:
+    """What stands in a YAML text. Raises ConfigError."""
     try:
         values = yaml.safe_load(text)
     except (yaml.YAMLError, TypeError) as error:  # TypeError: a key that cannot be one
@@ -49,16 +80,7 @@ def from_yaml(text: str, base: Recipe | None = None) -> Recipe:
         ) from error
     if not isinstance(values, dict):
         raise ConfigError("the config holds no settings: write lines such as `tokenizer: char`, or copy a run's own.")
-    changes: dict[str, Any] = {}
-    parts = {name for name, value in Recipe().to_dict().items() if isinstance(value, Mapping)}
-    for name, value in values.items():
-        if name not in parts:
-            changes[name] = value
-        elif isinstance(value, Mapping):
-            changes |= value
-        else:
-            raise ConfigError(f"{name} is not a list of settings: write them under it, a line each.")
-    return (base or Recipe()).with_changes(changes)
+    return values
 
 
 def append_sample(path: Path, event: Sampled) -> None:
@@ -88,7 +110,9 @@ def draw_loss(path: Path, events: Sequence[Event], title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if steps:
         axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=150, format=path.suffix[1:])
+    write_atomically(path, drawn.getvalue())
 
 
 def smooth(values: Sequence[float], memory: float = 0.95) -> list[float]:
@@ -101,10 +125,11 @@ def smooth(values: Sequence[float], memory: float = 0.95) -> list[float]:
     return smoothed
 
 
-def write_recipe(path: Path, recipe: Recipe, name: str) -> None:
-    """A run's config.yaml: `python -m training CORPUS --config config.yaml` trains the same again."""
+def write_recipe(path: Path, recipe: Recipe, name: str, data: Mapping[str, Any] | None = None) -> None:
+    """A run's config.yaml: `python -m training --config config.yaml --out DIR` trains the same again."""
     heading = f'All settings of the run "{shown(name, 120)}". Train the same again with --config and this file.'
-    write_atomically(path, to_yaml(recipe, heading).encode(errors="replace"))
+    where = None if data is None else Data.from_dict(data)
+    write_atomically(path, to_yaml(recipe, heading, where).encode(errors="replace"))
 
 
 def _line(name: str, value: Any, help: str, indent: str = "") -> str:

@@ -36,6 +36,7 @@ _BREAKS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 _EXAMPLES = 6  # lines shown that stay, and half as many that go
 _LOOKED_AT = 3_000  # lines that examples are chosen from
 _SHOWN = 400  # characters of a line in an example
+_NEWS = 5_000  # lines between two words on how far a step is
 
 
 def _doc(help: str, default: Any, label: str) -> Any:
@@ -163,18 +164,20 @@ class Cleaned:
     examples: tuple[tuple[str, str | None], ...]
 
 
-def clean(corpus: Corpus, cleaning: Cleaning) -> Cleaned:
+def clean(corpus: Corpus, cleaning: Cleaning, told: Callable[[float], None] | None = None) -> Cleaned:
     """The corpus with the steps of `cleaning` taken. An inactive cleaning gives the same corpus back.
 
-    Raises CorpusError when nothing is left, or nothing that a model could learn from, naming the step to undo.
+    told: called with rising shares of the work, 0 to 1; what it raises ends the work. Raises CorpusError when nothing
+    is left, or nothing that a model could learn from, naming the step to undo.
     """
     units, ending = _units(corpus)
     before = (_counted(units, ending), len(corpus.text))
     if not cleaning.active:
         return Cleaned(corpus, (), before, before, tuple((_short(u), _short(u)) for u in _spoken(units)))
     work = _Work(units, in_documents=corpus.documents is not None)
-    for name, step in _steps(cleaning, units):
-        work.take(name, step)
+    steps = list(_steps(cleaning, units))
+    for number, (name, step) in enumerate(steps):
+        work.take(name, step, lambda part, n=number: told((n + part) / len(steps)) if told else None)  # type: ignore[misc]
     kept = [text for text in work.units if text is not None]
     if not any(text.strip() for text in kept):
         raise _nothing_left(corpus, work.counts)
@@ -195,8 +198,17 @@ def marked(corpus: Corpus, mark: str = "<|endoftext|>") -> str:
 
     The file that the reference project trained on was written so.
     """
+    return "".join(f"{unit} {mark}\n" for unit in _said(corpus))
+
+
+def marked_length(corpus: Corpus, mark: str = "<|endoftext|>") -> int:
+    """Characters of `marked`, without making it."""
+    return sum(len(unit) + len(mark) + 2 for unit in _said(corpus))
+
+
+def _said(corpus: Corpus) -> Iterable[str]:
     units, _ = _units(corpus)
-    return "".join(f"{unit} {mark}\n" for unit in units if corpus.documents is not None or unit.strip())
+    return (unit for unit in units if corpus.documents is not None or unit.strip())
 
 
 def accounts(cleaned: Cleaned) -> list[str]:
@@ -204,7 +216,7 @@ def accounts(cleaned: Cleaned) -> list[str]:
     (lines, characters), (lines_left, characters_left) = cleaned.before, cleaned.after
     whole = (
         f"cleaned: {lines:,} -> {lines_left:,} lines, {characters:,} -> {characters_left:,} characters "
-        f"({len(marked(cleaned.corpus)):,} as a file with a mark behind each line)"
+        f"({marked_length(cleaned.corpus):,} as a file with a mark behind each line)"
     )
     steps = (
         f"  {step.name.replace('_', ' ')}: {step.lines_changed:,} lines changed, {step.lines_removed:,} removed, "
@@ -353,10 +365,12 @@ class _Work:
         self.counts: list[StepCount] = []
         self._in_documents = in_documents
 
-    def take(self, name: str, step: Step) -> None:
-        """Take one step and count what it did."""
+    def take(self, name: str, step: Step, told: Callable[[float], None]) -> None:
+        """Take one step and count what it did. told: how much of it is done, 0 to 1."""
         changed = removed = characters = 0
         for place, line in enumerate(self.units):
+            if not place % _NEWS:
+                told(place / len(self.units))
             if line is None:
                 continue
             after = step(line)

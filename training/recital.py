@@ -1,6 +1,8 @@
 """Does a model know its texts by heart? Given how a document begins, does it write the rest of it, and then stop?
 
-python -m training.recital RUN CORPUS        # prints the shares that came back and that came to an end
+python -m training.recital RUN               # of the text that the run kept: the shares that came back, and that ended
+python -m training.recital RUN CORPUS        # of another text, cleaned as the run's
+python -m training.recital RUN --failures    # and which did not, each with the place where it parts from the text
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ import torch
 from model import GPT, Tokenizer, open_checkpoint
 from model.gpt import KVCache
 from training.cleaning import clean
+from training.config import Recipe
 from training.corpus import read_corpus
 from training.data import documents_of
+from training.kept import read_text
 from training.runs import RunFolder
 
 MARGIN = 8  # tokens more than a document has, in which a model may come to its end
@@ -49,6 +53,24 @@ class Outcome:
     def exact(self) -> bool:
         """Whether it came back to the letter, and then ended."""
         return self.ended and self.written == self.expected
+
+    @property
+    def same(self) -> int:
+        """Characters that it shares with what follows in the document, before the two part."""
+        pairs = zip(self.written, self.expected, strict=False)
+        return next((at for at, (ours, theirs) in enumerate(pairs) if ours != theirs), self._shorter)
+
+    @property
+    def _shorter(self) -> int:
+        return min(len(self.written), len(self.expected))
+
+    def parted(self, around: int = 60) -> str:
+        """Three lines for a console: how it began, what was written and what stands there, from where they part."""
+        end = "(stopped here)" if self.ended else "(went no further)"
+        before = (self.given + self.expected[: self.same])[-around:]
+        ours, theirs = self.written[self.same :][:around], self.expected[self.same :][:around]
+        lines = (f"… {before}", f"    wrote: {ours or end}", f"    text:  {theirs or '(ends here)'}")
+        return "\n".join(line.replace("\n", "↵") for line in lines)
 
 
 @dataclass(frozen=True)
@@ -89,7 +111,11 @@ def recite(
     start_mark: documents began with the end-of-text token in training. Documents of `words` words or fewer are not
     asked for. Raises ValueError where none is left.
     """
-    found = list(recitals(model, tokenizer, documents, words, start_mark))
+    return counted(list(recitals(model, tokenizer, documents, words, start_mark)), words)
+
+
+def counted(found: Sequence[Outcome], words: int = 6) -> Recital:
+    """The shares of some outcomes. Raises ValueError where there are none."""
     if not found:
         raise ValueError(f"no document has more than {words} words: ask with fewer.")
     asked = len(found)
@@ -158,8 +184,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run the program; 0 when all went well, 2 with a sentence on stderr when something was wrong."""
     p = argparse.ArgumentParser(prog="python -m training.recital", description="Ask a run for its texts by heart.")
     p.add_argument("run", help="a run folder")
-    p.add_argument("corpus", help="the text that it was trained on")
+    p.add_argument("corpus", nargs="?", help="a text to ask for (default: what it learnt from, as the run kept it)")
     p.add_argument("--column", help="the column of a .csv that holds the text")
+    p.add_argument("--failures", action="store_true", help="list the texts that did not come back, and where they part")
     p.add_argument("--words", type=int, default=6, help="words that each document is begun with (default 6)")
     options = p.parse_args(argv)
     try:
@@ -168,15 +195,31 @@ def main(argv: list[str] | None = None) -> int:
         recipe = RunFolder(Path(options.run)).info().recipe
         checkpoint = open_checkpoint(options.run)
         assert checkpoint.tokenizer is not None  # runs have one
-        corpus = clean(read_corpus(options.corpus, column=options.column), recipe.cleaning).corpus
-        documents = documents_of(corpus)[: recipe.max_documents or None]
+        documents = _documents(options, recipe)
         marked = recipe.cut == "documents" and recipe.start_mark
-        found = recite(checkpoint.model, checkpoint.tokenizer, documents, options.words, marked)
+        outcomes = list(recitals(checkpoint.model, checkpoint.tokenizer, documents, options.words, marked))
+        found = counted(outcomes, options.words)
     except ValueError as error:
         print(f"python -m training.recital: {error}", file=sys.stderr)
         return 2
     print(f"{found.asked} documents: exact {found.exact:.3f}, stopped {found.stopped:.3f}")
+    for outcome in outcomes if options.failures else ():
+        if not outcome.exact:
+            print(f"\n{outcome.parted()}")
     return 0
+
+
+def _documents(options: argparse.Namespace, recipe: Recipe) -> Sequence[str]:
+    """The documents of the corpus that was given, else those that the run learnt from. Raises ValueError."""
+    if options.corpus is not None:
+        corpus = clean(read_corpus(options.corpus, column=options.column), recipe.cleaning).corpus
+        return documents_of(corpus)[: recipe.max_documents or None]
+    if options.column is not None:
+        raise ValueError("--column tells of a CORPUS, and none is given: give its path too, or leave --column out.")
+    texts = read_text(Path(options.run))
+    if texts is None:
+        raise ValueError(f"{options.run} kept no text: give the CORPUS that it was trained on.")
+    return texts.documents()
 
 
 if __name__ == "__main__":

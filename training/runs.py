@@ -1,11 +1,12 @@
 """The folder of runs on disk: what was trained, on what, how it went, and the weights.
 
-<run>/config.json          name, corpus, recipe, model; written once
+<run>/config.json          name, corpus, recipe, model; written once, and when the run is taken up again (resume.py)
+<run>/name.txt             what it is called since it was renamed; missing where it never was
 <run>/tokenizer.json       the tokenizer
 <run>/metrics.jsonl        a line an event (training/events.py), appended as it happens
 <run>/checkpoints/best     the lowest validation loss so far
-<run>/checkpoints/last     the latest evaluation
-<run>/snapshots/           weights kept through training
+<run>/checkpoints/last     the latest weights, with all that the run needs to go on from them
+<run>/snapshots/           weights kept through training (snapshots.py)
 <run>/running              locked by the program that trains it, gone or unlocked once it is over
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import secrets
 import shutil
@@ -23,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from model.checkpoint import INDEX, write_atomically
+from model.checkpoint import INDEX, read_index, write_atomically
 from training import events
 from training.config import Recipe
 from training.events import Event
@@ -31,6 +33,11 @@ from training.locks import Mark, marked
 
 Stamp = tuple[int, int]
 """Tells one state of a file from another: when it was written (ns), and its size in bytes."""
+LONGEST_NAME = 80
+"""Characters of a run's name."""
+_NAME = "name.txt"
+_SNAPSHOT = re.compile(r"step-(\d{8,})\.safetensors")
+_TAIL = 64_000  # bytes in which the last event of a run stands; a long sample is the largest
 _KINDS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in vars(events).values()
@@ -54,6 +61,10 @@ class RunInfo:
     recipe: Recipe
     owner: str | None = None
     """Hash of the visitor's token on a shared server; None where the machine's owner trained."""
+    brought: bool = False
+    """It was unpacked here (training/bundle.py), and trained elsewhere."""
+    taken_up: int = 0
+    """How often it was taken up again; each time its last events may have been replaced by others."""
 
 
 class RunFolder:
@@ -100,16 +111,46 @@ class RunFolder:
             values = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
             return RunInfo(
                 id=self.id,
-                name=str(values["name"]),
+                name=self._given_name() or str(values["name"]),
                 created=str(values["created"]),
                 corpus=dict(values["corpus"]),
                 recipe=Recipe.from_dict(values),
                 owner=values.get("owner"),
+                brought=values.get("brought") is True,
+                taken_up=len(values.get("taken_up", [])),
             )
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise RunError(
                 f"{self.path / 'config.json'} cannot be read ({error}): this run cannot be opened."
             ) from error
+
+    def rename(self, name: object) -> str:
+        """Call the run by another name from now on, here and in every other program; returns that name.
+
+        It stands in a file of its own, because config.json says by when it was written which run this is.
+        Raises RunError for what is no name, and when the disk refuses.
+        """
+        called = check_name(name)
+        try:
+            if not (self.path / "config.json").exists():
+                raise RunError("This run is not here any more: it was removed meanwhile.")
+            write_atomically(self.path / _NAME, called.encode(errors="replace"))
+        except OSError as error:
+            raise RunError(
+                f"the new name cannot be written to {self.path} ({error.strerror}): make room there."
+            ) from error
+        return self._given_name() or called
+
+    def name_stamp(self) -> Stamp | None:
+        """Tells whether the run was renamed since somebody last looked; None where it never was."""
+        return _stamp(self.path / _NAME)
+
+    def _given_name(self) -> str | None:
+        """The name that it was given later; None where there is none, or it cannot be read."""
+        try:
+            return check_name((self.path / _NAME).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
 
     def append(self, event: Event) -> None:
         """Add a line to metrics.jsonl and hand it to the system, so that a killed program loses nothing."""
@@ -117,6 +158,13 @@ class RunFolder:
             self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8", errors="replace")
         self._metrics.write(json.dumps(event.to_dict(), ensure_ascii=False) + "\n")
         self._metrics.flush()
+
+    def metrics_bytes(self) -> int:
+        """How much stands in metrics.jsonl."""
+        try:
+            return (self.path / "metrics.jsonl").stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def hold(self) -> None:
         """Tell other programs that this one trains the run, until `close` or the end of the process, a sudden one too.
@@ -173,14 +221,65 @@ class RunFolder:
         """The best checkpoint, else the last, else None."""
         return next((p for w in ("best", "last") if ((p := self.checkpoint(w)) / INDEX).exists()), None)
 
+    def snapshots(self) -> list[int]:
+        """The steps whose weights are kept (training/snapshots.py), rising."""
+        place = self.path / "snapshots"
+        names = (_SNAPSHOT.fullmatch(path.name) for path in place.iterdir()) if place.is_dir() else ()
+        return sorted(int(name[1]) for name in names if name)
+
     def stamp(self) -> Stamp | None:
-        """Of its config.json, which is written once: another one is another run. None where there is none."""
+        """Of its config.json: another one is another run, or one that was taken up again. None where there is none."""
         return _stamp(self.path / "config.json")
 
+    def last_event(self) -> Event | None:
+        """The newest whole line of metrics.jsonl, without reading those before it; None where there is none."""
+        try:
+            with (self.path / "metrics.jsonl").open("rb") as lines:
+                size = lines.seek(0, os.SEEK_END)
+                lines.seek(max(0, size - _TAIL))
+                tail = lines.read().split(b"\n")
+        except OSError:
+            return None
+        for line in reversed(tail):
+            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+                return _event(json.loads(line.decode(errors="replace")))
+        return None
+
     def delete(self) -> None:
-        """Remove the folder and all in it."""
+        """Remove the folder and all in it. For others it is gone at once, however long that takes."""
         self.close()
-        shutil.rmtree(self.path)
+        aside = self.path.with_name(f".removed-{secrets.token_hex(8)}")
+        try:
+            self.path.rename(aside)
+        except OSError:  # Windows, where a file of it is open
+            aside = self.path
+        shutil.rmtree(aside)
+
+
+def check_name(name: object) -> str:
+    """A run's name without the blanks around it and the line breaks in it. Raises RunError for what is none."""
+    called = " ".join(name.split()) if isinstance(name, str) else ""
+    if not called:
+        raise RunError("A run needs a name: type one, of at most 80 characters.")
+    if len(called) > LONGEST_NAME:
+        raise RunError(f"This name has {len(called):,} characters: give one of at most {LONGEST_NAME}.")
+    return called
+
+
+def called(path: str) -> str | None:
+    """What the model at a path is called: as the run that it belongs to, where there is one; None for no path."""
+    if not path:
+        return None
+    for run in (Path(path), *Path(path).parents[:2]):
+        if (run / "config.json").exists():
+            with contextlib.suppress(RunError):
+                return RunFolder(run).info().name
+    for folder in (Path(path), Path(path) / "checkpoints" / "best"):
+        try:
+            return str(read_index(folder)["meta"]["name"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return Path(path).name or None
 
 
 def new_run_id(name: str) -> str:
@@ -190,7 +289,7 @@ def new_run_id(name: str) -> str:
     return f"{slug or 'run'}-{secrets.token_hex(16)}"
 
 
-Known = dict[Path, tuple[Stamp, RunInfo | None]]
+Known = dict[Path, tuple[tuple[Stamp, Stamp | None], RunInfo | None]]
 """Configs read before, None for one that cannot be read, so that a long list is not read over and over."""
 
 
@@ -198,9 +297,10 @@ def list_runs(root: Path, known: Known | None = None) -> list[RunInfo]:
     """The runs in a folder that can be read, newest first. known: is used and kept up to date."""
     before, now = ({} if known is None else known), Known()
     for config in root.glob("*/config.json"):
-        stamp = _stamp(config)
-        if stamp is None:
-            continue  # removed meanwhile
+        written = _stamp(config)
+        if written is None or config.parent.name.startswith("."):
+            continue  # removed meanwhile, or not all there yet (bundle.py)
+        stamp = written, _stamp(config.with_name(_NAME))
         now[config] = before[config] if before.get(config, (None,))[0] == stamp else (stamp, _info(config.parent))
     if known is not None:
         known.clear()

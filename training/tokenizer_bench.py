@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -49,8 +50,9 @@ class Figures:
     entries: the size of the vocabulary; used: how many of them occur in what was read of the learnt part (all, by how
     it was made, where the entries are the text's own characters or words). tokens: what
     the `read` characters of it became, of `learnt` in all (fewer where reading all would take too long). unknown: how
-    many of the `tried` characters of the held-out part stand in words or characters without a token. longest: entries
-    with the most bytes, the earlier id first among equals. seconds: to learn the vocabulary; None where it comes ready.
+    many of the `tried` characters of the held-out part stand in words or characters without a token. longest: of the
+    entries that occur there, those with the most bytes, the earlier id first among equals. seconds: to learn the
+    vocabulary; None where it comes ready.
     """
 
     kind: str
@@ -159,7 +161,7 @@ def measure(
         learnt=len(parts.learnt),
         tried=tried,
         unknown=unknown,
-        longest=longest(tokenizer),
+        longest=longest(tokenizer, within=None if kind in OWN else used),
         seconds=seconds,
         notice=notice,
     )
@@ -177,9 +179,10 @@ def _within(text: str, budget_s: float | None, clock: Callable[[], float]) -> It
         yield stretches[number]
 
 
-def longest(tokenizer: Tokenizer, count: int = LONGEST) -> tuple[Piece, ...]:
-    """The entries with the most bytes, marks left out; the earlier id first among equals."""
-    pieces = [tokenizer.piece(number) for number in range(tokenizer.vocab_size)]
+def longest(tokenizer: Tokenizer, count: int = LONGEST, within: AbstractSet[int] | None = None) -> tuple[Piece, ...]:
+    """The entries with the most bytes, marks left out; the earlier id first among equals. within: among these alone."""
+    numbers = range(tokenizer.vocab_size) if within is None else sorted(within)
+    pieces = [tokenizer.piece(number) for number in numbers]
     plain = [piece for piece in pieces if piece.kind != "special"]
     return tuple(sorted(plain, key=lambda piece: -len(piece.raw))[:count])
 

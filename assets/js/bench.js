@@ -143,19 +143,20 @@
 
   // ---- the figures ------------------------------------------------------------------------------------------------
 
-  const COLUMNS = ['', 'Entries', 'Tokens per character', 'Characters per token', 'Entries used', 'Unknown', 'Longest', 'Learnt in'];
+  const COLUMNS = ['', 'Entries', 'Tokens per character', 'Characters per token', 'Entries used', 'Unknown', 'Longest used', 'Learnt in'];
 
   function figuresRow(kind, reply) {
     const f = reply && reply.figures;
     const cell = (...content) => h('td', {}, ...content);
-    if (!f) return h('tr', { dataset: { kind } }, h('th', { scope: 'row' }, NAMES[kind]), COLUMNS.slice(1).map(() => cell('–')));
+    const named = (cells) => cells.map((node, at) => { node.dataset.name = COLUMNS[at + 1]; return node; }); // for a phone, where a row is a list
+    if (!f) return h('tr', { dataset: { kind } }, h('th', { scope: 'row' }, NAMES[kind]), named(COLUMNS.slice(1).map(() => cell('–'))));
     const ratio = (a, b, digits) => (b ? (a / b).toFixed(digits) : '–');
-    return h('tr', { dataset: { kind } }, h('th', { scope: 'row' }, NAMES[kind]), cell(number(f.entries)),
+    return h('tr', { dataset: { kind } }, h('th', { scope: 'row' }, NAMES[kind]), named([cell(number(f.entries)),
       cell(ratio(f.tokens, f.characters, 3)), cell(ratio(f.characters, f.tokens, 2)),
       cell(f.characters < f.learnt && f.used < f.entries ? '≥ ' : '', number(f.used), ' ', h('span', { class: 'g-bench-share' }, glass.percent(f.used / f.entries))),
       cell(f.held_out ? glass.percent(f.unknown / f.held_out) : '–'),
       h('td', { class: 'g-bench-longest' }, kind === 'char' ? '–' : f.longest.slice(0, 3).map(([, text, type]) => h('span', {}, glass.piece(text, type)))),
-      cell(f.seconds === null ? 'comes ready' : f.seconds < 0.1 ? '< 0.1 s' : f.seconds.toFixed(1) + ' s'));
+      cell(f.seconds === null ? 'comes ready' : f.seconds < 0.1 ? '< 0.1 s' : f.seconds.toFixed(1) + ' s')]));
   }
 
   function table() {
@@ -276,7 +277,7 @@
       h('p', { class: 'g-say' }, 'The same sentence, cut in four ways. Type your own; point at a token to read its number and its bytes.'),
       box, KINDS.map(([kind]) => rows[kind].root), film.root,
       h('h3', { class: 'g-subtitle' }, 'What they make of your text'),
-      h('p', { class: 'g-fine g-bench-how' }, 'Vocabularies are learnt from its first nine tenths and counted there; unknown is the share of the last tenth’s characters that have no token.'),
+      h('p', { class: 'g-fine g-bench-how' }, 'Vocabularies are learnt from its first nine tenths and counted there; unknown is the share of the last tenth’s characters that have no token. Longest used: of the entries that occur in this text, those with the most bytes.'),
       figures.node);
     element.querySelector('.g-mount').replaceChildren(root);
 

@@ -40,7 +40,7 @@
         if (mine !== asked) return;
         problem.textContent = error.message + ' The text stays as it was.';
         problem.hidden = false;
-        show(known);
+        show(/keep the good lines/.test(error.message) ? { ...known, can_keep: true } : known);
       } finally {
         if (mine === asked) root.removeAttribute('aria-busy');
       }

@@ -5,7 +5,10 @@
 (function () {
   'use strict';
   const { h } = glass;
+  const LONG = 2e6; // characters from which on a cleaning is shown on the beginning first
+  const NEWS_MS = 300; // between two looks at a cleaning under way
   const PAUSE_MS = 250; // after a key in a number field
+  const MARK = '<|endoftext|>';
   const LONGEST = 420; // characters of a line that are compared one by one
   const number = (n) => n.toLocaleString('en');
   const count = (n, one) => number(n) + ' ' + (n === 1 ? one.replace(/s$/, '') : one);
@@ -104,13 +107,15 @@
     const steps = h('div', { class: 'g-clean-steps', role: 'group', 'aria-label': 'Steps' });
     const lines = h('ul', { class: 'g-clean-lines', 'data-testid': 'clean-examples', tabindex: '0', 'aria-label': 'Lines before and after' });
     const total = h('p', { class: 'g-clean-total', role: 'status', 'data-testid': 'clean-total' });
+    const bar = h('div', { class: 'g-clean-bar', role: 'progressbar', 'aria-label': 'Cleaning the text', 'aria-valuemin': 0, 'aria-valuemax': 100, hidden: true, 'data-testid': 'clean-progress' }, h('i', {}));
+    const file = h('p', { class: 'g-fine g-clean-file', 'data-testid': 'clean-file', title: 'Each line, a blank, <|endoftext|> and a line break: 15 characters more a line than its text' });
     const tweets = h('button', { type: 'button', class: 'g-btn g-small', 'data-testid': 'clean-tweets', title: 'Small letters and blanks only, links and names off, at least five words', onclick: () => all('tweets') }, 'As for tweets');
     const off = h('button', { type: 'button', class: 'g-btn g-small', 'data-testid': 'clean-off', onclick: () => all(null) }, 'All off');
     const root = h('section', { class: 'g-card g-clean', 'data-testid': 'clean', dataset: { state: 'busy' } },
       h('div', { class: 'g-clean-head' }, h('div', {}, h('h2', { class: 'g-title' }, 'Clean'),
         h('p', { class: 'g-say' }, 'Each step is a switch; they are taken from top to bottom. What is left is what a model reads.')),
       h('div', { class: 'g-clean-buttons' }, tweets, off)),
-      h('div', { class: 'g-clean-body' }, steps, h('div', { class: 'g-clean-seen' }, total, problem, lines)));
+      h('div', { class: 'g-clean-body' }, steps, h('div', { class: 'g-clean-seen' }, total, file, bar, problem, lines)));
     element.querySelector('.g-mount').replaceChildren(root);
     const rows = new Map();
     let known = null, asked = 0, timer = 0;
@@ -124,12 +129,37 @@
       ask(wish());
     }
 
+    /** A long text takes seconds: tells how far it is, for as long as it is asked for. */
+    async function wait(mine) {
+      const wanted = () => mine === asked && root.isConnected && root.dataset.state === 'busy';
+      await new Promise((resolve) => { setTimeout(resolve, NEWS_MS); });
+      while (wanted()) {
+        const reply = await glass.call(server, 'clean_progress', { session: glass.session }, { quiet: true }).catch(() => null);
+        if (wanted() && reply) {
+          bar.firstChild.style.width = (100 * reply.share).toFixed(0) + '%';
+          bar.setAttribute('aria-valuenow', (100 * reply.share).toFixed(0));
+          bar.hidden = false;
+        }
+        await new Promise((resolve) => { setTimeout(resolve, NEWS_MS); });
+      }
+    }
+
+    /** The beginning of a long text is cleaned at once; the whole comes after it. */
+    async function first(mine, cleaning) {
+      const request = { session: glass.session, cleaning, sample: true };
+      const reply = await glass.call(server, 'clean', request, { quiet: true }).catch(() => null); // the whole may have more to say
+      if (reply && mine === asked) show(reply);
+    }
+
     async function ask(cleaning) {
       const mine = ++asked;
+      if (cleaning) wait(mine);
       clearTimeout(timer);
       root.dataset.state = 'busy';
       lines.setAttribute('aria-busy', 'true');
       try {
+        if (cleaning && known && known.before.characters > LONG) await first(mine, cleaning);
+        if (mine !== asked) return;
         const reply = await glass.call(server, 'clean', { session: glass.session, cleaning }, { quiet: true, seconds: 300 });
         if (mine !== asked) return;
         problem.hidden = true;
@@ -143,6 +173,7 @@
       } finally {
         if (mine === asked) {
           root.dataset.state = 'ready';
+          bar.hidden = true;
           lines.removeAttribute('aria-busy');
         }
       }
@@ -177,7 +208,7 @@
 
     function show(reply) {
       if (rows.size !== reply.steps.length) build(reply.steps);
-      known = reply;
+      if (reply.sample === null) known = reply;
       for (const step of reply.steps) {
         const row = rows.get(step.name);
         row.set(step.value);
@@ -185,11 +216,16 @@
       }
       const { before, after, unit } = reply;
       const same = before.lines === after.lines && before.characters === after.characters && !reply.words;
-      total.replaceChildren(...(same ? [count(before.lines, unit), ', ', count(before.characters, 'characters'), ': nothing is cleaned.']
+      const beginning = reply.sample === null ? [] : ['In its first ' + count(reply.sample, 'characters') + ' (the rest is being cleaned): '];
+      file.hidden = reply.sample !== null;
+      total.replaceChildren(...beginning, ...(same ? [count(before.lines, unit), ', ', count(before.characters, 'characters'), ': nothing is cleaned.']
         : [h('b', {}, number(after.lines)), ' of ', count(before.lines, unit), ' and ', h('b', {}, number(after.characters)), ' of ', count(before.characters, 'characters'), ' are left.']));
+      const one = unit === 'documents' ? 'document' : 'line';
+      file.replaceChildren('A character is a letter, sign or blank, or the line break between two ' + unit + '. As a file with ' + MARK + ' behind each ' + one + ': ',
+        h('b', {}, number(after.marked)), ' characters.');
       lines.replaceChildren(...reply.examples.map(example));
       off.disabled = !reply.words;
-      Object.assign(root.dataset, { lines: after.lines, characters: after.characters, unit });
+      if (reply.sample === null) Object.assign(root.dataset, { lines: after.lines, characters: after.characters, unit });
     }
 
     glass.on('corpus', (corpus) => {

@@ -40,6 +40,11 @@
     return i > 0 && wanted - steps[i - 1] < steps[i] - wanted ? i - 1 : i;
   }
 
+  /** Index of the measurement that a curve reads at x, the nearest one; -1 where the curve has not begun or is over. */
+  function reads(xs, x) {
+    return xs.length && x >= xs[0] && x <= xs.at(-1) ? nearest(xs, x) : -1;
+  }
+
   /** [from, to): the points inside lo..hi and one neighbour on each side, so that lines run out of the picture. */
   function span(steps, lo, hi) {
     return [Math.max(0, at(steps, lo) - 1), Math.min(steps.length, at(steps, hi + 1e-9) + 1)];
@@ -118,5 +123,5 @@
     return [lo, hi];
   }
 
-  window.glass.curve = { known, smooth, at, nearest, span, columns, means, ticks, logTicks, reach };
+  window.glass.curve = { known, smooth, at, nearest, reads, span, columns, means, ticks, logTicks, reach };
 })();

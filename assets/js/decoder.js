@@ -341,6 +341,14 @@
     return Promise.resolve(false);
   }
 
+  /** Writes these tokens after the current one, in one call. */
+  function write(ids) {
+    stop();
+    if (!state.model || !ids.length || !interrupt()) return Promise.resolve(false);
+    const body = request(null, true);
+    return send('append', { ...body, ids: body.ids.concat(ids) });
+  }
+
   function go(position) {
     stop();
     if (!state.ids.length || !interrupt()) return Promise.resolve(false);
@@ -449,7 +457,7 @@
 
   glass.weight = (layer, head, query, key) => weight(layer, head, query, key)?.value ?? null;
   glass.decoder = {
-    state, connect, open, next, back, go, play, pause: stop, toEnd, settings, showRows, selectHead, useModel,
+    state, connect, open, next, back, write, go, play, pause: stop, toEnd, settings, showRows, selectHead, useModel,
     view, weight, oddsAt,
   };
 })();

@@ -13,30 +13,51 @@
     const columns = example.input.map((piece, place) => h('span', { class: 'g-ex-column' },
       cell(piece, 'behind the end: nothing is read here'), cell(example.target[place], 'behind the end: left out of the loss')));
     const label = 'Example ' + number + ': ' + example.target.filter(Boolean).length + ' tokens to predict';
-    return h('div', { class: 'g-ex-row', tabindex: '0', role: 'group', 'aria-label': label, 'data-testid': 'example' }, columns);
+    const strip = h('div', { class: 'g-ex-row', tabindex: '0', role: 'group', 'aria-label': label, 'data-testid': 'example' }, columns);
+    strip.addEventListener('scroll', () => ends(strip), { passive: true });
+    return strip;
+  }
+
+  /** Marks the ends at which a row goes on, and tells whether there is one: the style fades them out. */
+  function ends(strip) {
+    const left = strip.scrollLeft, rest = strip.scrollWidth - strip.clientWidth - left;
+    strip.classList.toggle('before', left > 1);
+    strip.classList.toggle('behind', rest > 1);
+    return left + rest > 1;
   }
 
   const SAY = {
     blocks: 'The first rows of the first batch: stretches from anywhere in the text, the input over its target. The target is the same text one token on.',
     documents: 'The first rows of the first batch: a document each, the input over its target. Behind its end the row is filled up (×), which counts for nothing.',
   };
+  const MARK = {
+    true: 'The mark before a document stands for its start: from it the model learns how documents begin.',
+    false: 'No mark stands before a document, so its first token is never predicted, and how documents begin is not learnt.',
+  };
 
   glass.component('examples', function ({ element, props, watch }) {
     const say = h('p', { class: 'g-say' }), facts = h('p', { class: 'g-fine', 'data-testid': 'example-facts' });
     const rows = h('div', { class: 'g-ex' });
+    const more = h('p', { class: 'g-fine g-ex-more', hidden: true, 'data-testid': 'example-more' }, 'Rows go on to the right: scroll each to the side, or use the arrow keys.');
     const root = h('section', { class: 'g-card', hidden: true, 'data-testid': 'examples' },
-      h('h2', { class: 'g-title' }, 'What it will read'), say, rows, facts);
+      h('h2', { class: 'g-title' }, 'What it will read'), say, rows, more, facts);
     element.querySelector('.g-mount').replaceChildren(root);
     function show() {
       const value = props.value;
       root.hidden = !value;
       if (!value) return;
       root.dataset.cut = value.cut || '';
-      if (value.ok === false) { say.textContent = value.error; rows.replaceChildren(); facts.textContent = ''; return; }
-      say.textContent = SAY[value.cut];
+      if (value.ok === false) { say.textContent = value.error; rows.replaceChildren(); facts.textContent = ''; measure(); return; }
+      say.textContent = SAY[value.cut] + (value.cut === 'documents' ? ' ' + MARK[value.start_mark] : '');
       rows.replaceChildren(...value.rows.map((example, i) => row(example, i + 1)));
       facts.textContent = [...value.facts.map((fact) => fact + '.'), ...value.notes].join(' ');
+      measure();
     }
+    /** Again whenever the card changes its width. */
+    function measure() {
+      more.hidden = ![...rows.children].map(ends).some(Boolean);
+    }
+    new ResizeObserver(measure).observe(rows);
     watch('value', show);
     show();
   });

@@ -82,7 +82,8 @@
         list.replaceChildren(h('span', {}, 'Choose one under Models, or train your own.'));
         return;
       }
-      name.replaceChildren(named(shown.name));
+      const listed = (glass.last('models') || []).find(entry => entry.ref === shown.ref); // it may have been renamed since
+      name.replaceChildren(named((listed || shown).name));
       list.replaceChildren(...facts(shown).map(fact => h('span', {}, fact)));
       chip.dataset.model = shown.ref || '';
       fit();
@@ -101,7 +102,7 @@
     }
 
 
-    glass.on('model', model, chip);
+    for (const topic of ['model', 'models']) glass.on(topic, model, chip);
     for (const topic of ['active', 'run', 'offline']) glass.on(topic, active, chip);
     model(); active();
     return chip;
@@ -111,10 +112,11 @@
   function menuItem(entry, current, choose) {
     const chosen = entry.ref === current;
     return h('button', {type: 'button', role: 'menuitemradio', 'aria-checked': String(chosen), tabindex: '-1', class: 'g-models-item',
-      'data-ref': entry.ref, onclick: () => choose(entry)}, h('b', {}, named(entry.name)), h('span', {}, named(entry.detail)));
+      'data-ref': entry.ref, onclick: () => choose(entry)}, h('b', {}, named(entry.name)),
+      h('span', {}, named(entry.detail), entry.made ? ` · ${glass.fmt.when(entry.made)}` : ''));
   }
 
-  function fillMenu(list, choose, openFile) {
+  function fillMenu(list, choose, openFile, allRuns) {
     const models = glass.last('models') || [], current = (glass.last('model') || {}).ref;
     const [shipped, own, files] = ['shipped', 'run', 'file'].map(source => models.filter(m => m.source === source));
     const group = (title, members, empty) => h('div', {role: 'group', 'aria-label': title},
@@ -124,8 +126,11 @@
     list.replaceChildren(group('Shipped', shipped, 'None came with this copy.'),
       group('Your runs', own, 'None yet. What you train appears here while it learns.'),
       ...(files.length ? [group('Opened from files', files, '')] : []),
-      h('button', {type: 'button', role: 'menuitem', tabindex: '-1', class: 'g-models-item g-models-open', 'data-testid': 'open-file',
-        'data-ref': 'file', onclick: openFile}, 'Open a model file…'));
+      h('div', {class: 'g-models-foot', role: 'group', 'aria-label': 'More'},
+        h('button', {type: 'button', role: 'menuitem', tabindex: '-1', class: 'g-models-item g-models-open', 'data-testid': 'open-file',
+          'data-ref': 'file', onclick: openFile}, 'Open a model or a run from a file…'),
+        h('button', {type: 'button', role: 'menuitem', tabindex: '-1', class: 'g-models-item g-models-open', 'data-testid': 'all-runs',
+          'data-ref': 'runs', onclick: allRuns}, 'All runs: rename, compare, download…')));
     if (focused) [...list.querySelectorAll('.g-models-item')].filter(b => b.dataset.ref === focused).forEach(b => b.focus());
   }
 
@@ -137,7 +142,7 @@
     const items = () => [...list.querySelectorAll('.g-models-item')];
 
     function open(where) {
-      fillMenu(list, choose, openFile);
+      fillMenu(list, choose, openFile, allRuns);
       list.hidden = false;
       button.setAttribute('aria-expanded', 'true');
       const all = items(), current = all.findIndex(b => b.getAttribute('aria-checked') === 'true');
@@ -153,6 +158,11 @@
     function openFile() {
       close(true); // the focus comes back to the button when the dialog is closed
       glass.imports.open();
+    }
+    function allRuns() {
+      close(true);
+      glass.openTab('Train');
+      glass.showRuns();
     }
     function choose(entry) {
       close(true);
@@ -177,7 +187,7 @@
       all[(to + all.length) % all.length].focus();
     });
     document.addEventListener('pointerdown', event => { if (!wrap.contains(event.target)) close(false); });
-    for (const topic of ['models', 'model']) glass.on(topic, () => { if (!list.hidden) fillMenu(list, choose, openFile); }, wrap);
+    for (const topic of ['models', 'model']) glass.on(topic, () => { if (!list.hidden) fillMenu(list, choose, openFile, allRuns); }, wrap);
     return wrap;
   }
 
@@ -272,7 +282,7 @@
         h('div', {class: 'g-header-actions'}, buildMenu(), glass.glossary.button((props.value || {}).glossary), shareButton(), themeButton())),
       problemBar(), glass.imports.node);
     watch('value', first);
-    glass.imports.connect({server, upload, limit: (props.value || {}).model_bytes});
+    glass.imports.connect({server, upload, limit: (props.value || {}).model_bytes, runLimit: (props.value || {}).run_bytes});
     if (glass.decoder) glass.decoder.connect(server, props.value);
     glass.runs.connect(server);
   });

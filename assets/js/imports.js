@@ -7,7 +7,7 @@
 
   const { h } = window.glass;
   const SURE = 5000;  // milliseconds in which a second press removes a model
-  let server = null, upload = null, limit = Infinity, dialog = null;
+  let server = null, upload = null, limit = Infinity, runLimit = Infinity, dialog = null;
 
   const megabytes = (bytes) => Math.round(bytes / 1e6).toLocaleString('en-US') + ' MB';
 
@@ -32,7 +32,8 @@
 
   async function sent(file, what) {
     if (!file) return null;
-    if (file.size > limit) throw new Error(`${file.name} is ${megabytes(file.size)} and this server opens up to ${megabytes(limit)}: give a smaller file, such as the weights without the optimizer's state.`);
+    const most = /\.zip$/i.test(file.name) ? Math.max(limit, runLimit) : limit; // a run has more in it than weights
+    if (file.size > most) throw new Error(`${file.name} is ${megabytes(file.size)} and this server opens up to ${megabytes(most)}: give a smaller file, such as the weights without the optimizer's state.`);
     let reply = null;
     try { reply = await upload(file); } catch { /* said below */ }
     if (!reply || !reply.path) throw new Error(`${what} could not be uploaded. Check that the app is still running, then try again.`);
@@ -112,7 +113,7 @@
     const complain = (text) => { wrong.textContent = text; wrong.hidden = !text; };
     const go = h('button', { type: 'submit', class: 'g-btn go', 'data-testid': 'import-open' }, 'Open');
     const form = h('form', { class: 'g-import-form', novalidate: true },
-      field('Weights', 'A .pt, .safetensors or .zip file: a checkpoint folder of this project or of Hugging Face’s GPT-2 as .zip, '
+      field('Weights, or a run', 'A .pt, .safetensors or .zip file: a run that was downloaded here, a checkpoint folder of this project or of Hugging Face’s GPT-2 as .zip, '
         + 'nanoGPT’s ckpt.pt, or weights of a lyrics or Shakespeare GPT. No code in it is run.', values.weights),
       field('Vocabulary', 'Its tokenizer.json, or a JSON list of its characters. Not needed where the .zip holds it.', values.vocabulary),
       field('Or type its characters', 'In the order of their numbers, one after the other; a line break as \\n.', values.characters),
@@ -130,8 +131,8 @@
         const reply = await ask(values, tell);
         glass.emit('models', reply.models);
         glass.watchRun(reply.model.slice(4));
-        glass.decoder.useModel(reply.model);
-        glass.openTab('Decode');
+        if (reply.models.some((entry) => entry.ref === reply.model)) glass.decoder.useModel(reply.model); // a run may have no weights
+        glass.openTab(reply.kind === 'run' ? 'Train' : 'Decode');
         form.reset();
         dialog.close();
       } catch (error) {
@@ -143,8 +144,8 @@
     });
     const made = h('dialog', { class: 'g-panel g-import', 'aria-labelledby': 'import-title', 'data-testid': 'import' },
       h('div', { class: 'g-panel-in' },
-        h('div', { class: 'g-panel-head' }, h('h2', { class: 'g-title', id: 'import-title' }, 'Open a model file')),
-        h('p', { class: 'g-say' }, 'Weights that were trained elsewhere become a model of yours here: let it write, and look into its heads.'),
+        h('div', { class: 'g-panel-head' }, h('h2', { class: 'g-title', id: 'import-title' }, 'Open a model or a run')),
+        h('p', { class: 'g-say' }, 'Weights that were trained elsewhere become a model of yours here: let it write, and look into its heads. The zip of a whole run becomes a run of yours, with its curve and its text.'),
         form, shelf(complain)));
     made.addEventListener('click', (event) => { if (event.target === made) made.close(); });
     return made;
@@ -157,6 +158,7 @@
       server = options.server;
       upload = options.upload;
       if (options.limit) limit = options.limit;
+      if (options.runLimit) runLimit = options.runLimit;
     },
     open() {
       if (!dialog.open) dialog.showModal();

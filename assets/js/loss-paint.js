@@ -74,7 +74,7 @@
     g.stroke();
   }
 
-  function drawAxes(g, fr, ink, unit) {
+  function drawAxes(g, fr, ink, unit, axis = 'step') {
     const { box } = fr, ys = fr.log ? curve.logTicks(fr.lo, fr.hi, 5) : curve.ticks(fr.lo, fr.hi, 6);
     g.lineWidth = 1;
     const digits = [0, 1, 2, 3, 4].find((d) => ys.every((v) => Math.abs(v * 10 ** d - Math.round(v * 10 ** d)) < 1e-6)) ?? 5;
@@ -93,7 +93,7 @@
       g.fillText(s.toLocaleString('en-US'), fr.x(s), box.bottom + 14);
     }
     g.textAlign = 'right';
-    g.fillText('step', box.right, box.bottom + 31);
+    g.fillText(axis, box.right, box.bottom + 31);
     g.textAlign = 'left';
     g.fillText(`loss, ${unit}` + (fr.log ? ', log scale' : ''), 4, 10);
   }
@@ -279,5 +279,5 @@
     if (e >= 0) dot(fr.x(evals.step[e]), evals.val[e], ink.warm);
   }
 
-  window.glass.paintLoss = paint;
+  window.glass.paintLoss = Object.assign(paint, { parts: { drawAxes, inks, trace, write } }); // for the chart of several runs, too
 })();

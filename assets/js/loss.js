@@ -150,7 +150,18 @@
     });
   }
 
-  glass.component('loss', function ({ element }) {
+  /** The chart of the watched run as a file. */
+  function downloads(server, state, view) {
+    const wrong = h('p', { class: 'g-tip g-wrong', role: 'alert', hidden: true });
+    const buttons = [['html', 'Interactive page', 'One HTML file with everything in it, about 5 MB: it can be zoomed and read offline'],
+      ['png', 'Picture', 'PNG'], ['csv', 'Figures', 'CSV, a row for each measurement']].map(([kind, label, title]) => h('button', { type: 'button', class: 'g-btn g-small', title,
+      'data-testid': `loss-${kind}`, onclick: (event) => glass.runs.take(server, event.currentTarget, wrong, 'export', { models: [state().run.ref], kind, unit: view.unit }) }, label));
+    return h('div', { class: 'g-loss-take' }, h('div', { class: 'g-loss-take-row' }, h('span', {}, 'Download'), buttons), wrong);
+  }
+
+  glass.chartPointing = pointing;
+
+  glass.component('loss', function ({ element, server }) {
     const view = { width: 0, height: 0, log: false, zoom: null, hover: -1, drag: null, smoothing: keptSmoothing(), frame: null, unit: glass.losses.unit() };
     const cache = {};
     let data = { ...glass.last('run'), even: [] }, asked = false, shownEvals = '', shownUnit = '', drawn = 0;
@@ -165,16 +176,17 @@
     const count = h('summary', {});
     const fold = h('details', { class: 'g-loss-fold' }, count, rows);
     const whose = h('span', { class: 'g-run-badge', hidden: true, 'data-testid': 'loss-whose' });
+    const take = downloads(server, () => data, view);
     const root = h('section', { class: 'g-card g-loss', 'data-testid': 'loss' },
       h('div', { class: 'g-loss-head' }, h('h2', { class: 'g-title' }, 'Loss'), whose),
       h('p', { class: 'g-say' }, 'How surprised the model is. Thin: every step; thick: smoothed; circles: text it never trains on; dashed: what counting alone '
         + 'gives there, with a diamond where validation comes below it. Drag to zoom in, double-click to zoom out.'),
-      bar, stage, empty, tip, beats, fold);
+      bar, stage, empty, tip, beats, fold, take);
 
     function render() {
       asked = false;
       const any = data.points.step.length > 0;
-      bar.hidden = stage.hidden = tip.hidden = beats.hidden = !any;
+      bar.hidden = stage.hidden = tip.hidden = beats.hidden = take.hidden = !any;
       fold.hidden = !data.evals.step.length;
       empty.hidden = any;
       whose.hidden = !glass.runs.isShipped(data.id) || !data.run;

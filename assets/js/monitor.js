@@ -1,6 +1,6 @@
 /* Monitor: the watched training run in numbers, its buttons, and the samples it writes while it learns.
    Value {run: id} starts watching that run. Its server (or the header's) has `control`.
-   Pause, Resume and Stop show only to the run's owner; everybody may look into its latest snapshot. */
+   Pause, Resume, Stop, Go on and Train more show only to the run's owner; everybody may look into its latest snapshot. */
 (function () {
   'use strict';
 
@@ -133,25 +133,36 @@
   }
 
   function steering(server, complain) {
-    const press = (action, label, extra = '') => {
-      const button = h('button', { type: 'button', class: `g-btn ${extra}`, 'data-testid': action, onclick: async () => {
+    const press = (action, label, extra = '', more = () => null, name = action) => {
+      const button = h('button', { type: 'button', class: `g-btn ${extra}`, 'data-testid': name, onclick: async () => {
         for (const b of all) b.disabled = true;
         complain('');
-        const reply = await glass.runs.control(action, server);
+        const reply = await glass.runs.control(action, server, more());
         for (const b of all) b.disabled = false;
         if (reply.ok === false) complain(reply.error || 'The server refused and gave no reason. Try once more.');
       } }, label);
       return button;
     };
     const pause = press('pause', 'Pause'), resume = press('resume', 'Resume', 'go'), stop = press('stop', 'Stop');
-    const all = [pause, resume, stop];
+    const goOn = press('go_on', 'Go on', 'go');
+    const count = h('input', { type: 'number', class: 'g-run-more', min: '1', step: '1', 'aria-label': 'How many more steps', 'data-testid': 'more-steps' });
+    const train = press('go_on', 'Train', '', () => Math.round(Number(count.value)), 'more');
+    count.addEventListener('keydown', (event) => { if (event.key === 'Enter') train.click(); });
+    const longer = h('span', { class: 'g-run-longer' }, train, count, h('span', {}, 'more steps'));
+    const all = [pause, resume, stop, goOn, train];
+    let asked = '';
     const say = asksFirst(stop);
-    const node = h('div', { class: 'g-run-steer' }, all);
+    const node = h('div', { class: 'g-run-steer' }, pause, resume, stop, goOn, longer);
     function show(run) {
       const mine = run.mine === true, now = run.state;
       pause.hidden = !mine || !(now === 'running' || (now === 'queued' && run.step > 0)); // one that waits to go on
       resume.hidden = !mine || now !== 'paused';
       stop.hidden = !mine || !['running', 'paused', 'queued'].includes(now);
+      const can = mine && Number.isFinite(run.goes_on_from);
+      goOn.hidden = !can || now === 'finished';
+      goOn.textContent = run.goes_on_from > 0 ? `Go on from step ${glass.fmt.count(run.goes_on_from)}` : 'Begin anew';
+      longer.hidden = train.hidden = !can || now !== 'finished';
+      if (asked !== run.id + run.steps) { asked = run.id + run.steps; count.value = Math.max(1, Math.ceil(run.steps / 2)); }
       say(run);
       node.hidden = all.every((b) => b.hidden);
     }

@@ -1,13 +1,14 @@
 /* By heart: asks a model for documents of the text that it was trained on, and shows how they came back. Part of the card
    "Evaluation of what it writes" (learnt.js), whose server has `by_heart`.
    glass.recital(server, asked) -> {go, node}: the button, and what is shown below it; `asked()` names the model.
-   For tests: data-testid heart, heart-go, heart-example; data-state on the box. */
+   For tests: data-testid heart, heart-go, heart-example, heart-failures, heart-all; data-state on the box. */
 (function () {
   'use strict';
 
   const { h } = window.glass;
   const AROUND = 90;  // characters shown before the first difference
   const BEHIND = 160;  // and behind it
+  const FEW = 3;  // that did not come back, shown at first
   const ASK = 'Ask for its texts by heart';
   const count = (n) => Number(n).toLocaleString('en-US');
 
@@ -35,11 +36,24 @@
       one.exact ? row('in the text', 'the same, to the letter') : row('in the text', marked(expected, same, false, '(ends here)')));
   }
 
-  /** Three that differ: the one that came back best, the worst, and one between. */
-  function examples(outcomes) {
-    const share = (one) => (one.exact ? 2 : common([...one.written], [...one.expected]) / Math.max(1, [...one.expected].length));
-    const sorted = outcomes.map((one) => [share(one), one]).sort((a, b) => b[0] - a[0]).map(([, one]) => one);
-    return [...new Set([sorted[0], sorted[sorted.length >> 1], sorted.at(-1)])].filter(Boolean);
+  /** One that came back, and below it those that did not, each with the place where it parts from the text: a few, and
+      all of them by a button. The nearest come first. */
+  function examples(outcomes, unit) {
+    const share = (one) => common([...one.written], [...one.expected]) / Math.max(1, [...one.expected].length);
+    const right = outcomes.find((one) => one.exact);
+    const wrong = outcomes.filter((one) => !one.exact).map((one) => [share(one), one]).sort((a, b) => b[0] - a[0]).map(([, one]) => one);
+    const parts = right ? [h('h4', { class: 'g-heart-group' }, 'One that came back'), example(right)] : [];
+    if (!wrong.length) return parts;
+    const list = h('div', { 'data-testid': 'heart-failures' }), rest = wrong.length - FEW;
+    const all = rest > 0 && h('button', { type: 'button', class: 'g-btn g-small', 'aria-expanded': 'false', 'data-testid': 'heart-all', onclick: () => show(all.getAttribute('aria-expanded') === 'false') });
+    const show = (whole) => {
+      list.replaceChildren(...wrong.slice(0, whole ? wrong.length : FEW).map(example));
+      if (!all) return;
+      all.setAttribute('aria-expanded', String(whole));
+      all.textContent = whole ? `Show ${FEW}` : `Show all ${count(wrong.length)}`;
+    };
+    show(false);
+    return [...parts, h('h4', { class: 'g-heart-group' }, `Not come back to the letter: ${count(wrong.length)} of ${count(outcomes.length)} ${unit}`), list, all];
   }
 
   function figures(outcomes, { asked, unit }) {
@@ -76,7 +90,7 @@
 
     function show(outcomes, reply, name) {
       say('');
-      inside.replaceChildren(h('h3', {}, 'By heart: ', h('bdi', {}, name)), figures(outcomes, reply), ...examples(outcomes).map(example),
+      inside.replaceChildren(h('h3', {}, 'By heart: ', h('bdi', {}, name)), figures(outcomes, reply), ...examples(outcomes, reply.unit).filter(Boolean),
         h('details', { class: 'g-learnt-fold' }, h('summary', {}, 'How it is counted'), h('p', { class: 'g-learnt-note' }, explained(outcomes, reply))));
     }
 

@@ -1,6 +1,6 @@
 /* Runs: asks the server about the watched training run and gathers its answers into one state for everybody.
    Topics it speaks on: `run` (see empty() for the shape; points, evals and samples grow), `models`, `active`.
-   It adds glass.watchRun(id), glass.runs (connect, control, ask), glass.openTab(name) and glass.fmt (numbers as words).
+   It adds glass.watchRun(id), glass.runs (connect, control, ask, look, take), glass.openTab(name) and glass.fmt (numbers as words).
    The watched id outlives a reload in localStorage; ?run=<id> in the address goes before it. */
 (function () {
   'use strict';
@@ -69,8 +69,12 @@
     return true;
   }
 
-  function gather(reply) {
+  function gather(reply, since) {
     const before = JSON.stringify([state.run, state.problem, state.cursor]);
+    if (reply.run && state.run && reply.run.taken_up !== state.run.taken_up) { // it went on: what happened was read anew
+      state = {...empty(state.id), run: reply.run, baselines: state.baselines};
+      if (since) { again = true; return; }
+    }
     state.problem = null;
     if (!reply.run) {
       if (remembered && !state.run) { state = empty(null); keep(null); publish(); return; }  // of an earlier visit, gone
@@ -119,7 +123,7 @@
       } else {
         announce('models', reply.models || []);
         announce('active', reply.active || null);
-        if (id && id === state.id) gather(reply);  // an answer about the run watched before is dropped
+        if (id && id === state.id) gather(reply, since);  // an answer about the run watched before is dropped
       }
     } catch {
       if (++failures > 1) announce('offline', true);
@@ -129,10 +133,10 @@
     }
   }
 
-  async function control(action, ownServer) {
+  async function control(action, ownServer, more = null) {
     const reachable = [ownServer, server].find(s => s && typeof s.control === 'function');
     if (!reachable || !state.id) return {ok: false, error: 'There is no run to steer. Start one, or reload the page.'};
-    const reply = await reachable.control({session: glass.session, run: state.id, action}).catch(() => null);
+    const reply = await reachable.control({session: glass.session, run: state.id, action, more}).catch(() => null);
     ask();
     return reply || {ok: false, error: 'The server gave no answer. Look whether it still runs, then press the button again.'};
   }
@@ -205,6 +209,38 @@
     },
   };
 
+  const WHEN = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit' });
+
+  /** A moment of the server's, in UTC, on the visitor's own clock; '' for none. */
+  fmt.when = (iso) => { const at = new Date(iso || NaN); return Number.isNaN(at.getTime()) ? '' : WHEN.format(at); };
+  fmt.megabytes = (bytes) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`);
+
+  /** Lets the browser save a file that the server has made ready. */
+  function save({path, name}) {
+    const root = (window.gradio_config && window.gradio_config.root) || location.origin + location.pathname;
+    const link = glass.h('a', {href: `${root.replace(/\/$/, '')}/gradio_api/file=${path.split('/').map(encodeURIComponent).join('/')}`, download: name, hidden: true});
+    document.body.append(link);
+    link.click();
+    link.remove();
+  }
+
+  /** A button that fetches a file: it says so while the server makes it, and what was wrong stands in `wrong`. */
+  async function take(theServer, button, wrong, name, request) {
+    const label = button.textContent;
+    button.disabled = true;
+    button.textContent = 'Preparing…';
+    wrong.hidden = true;
+    try {
+      save(await glass.call(theServer, name, {session: glass.session, ...request}, {quiet: true, seconds: 300}));
+    } catch (error) {
+      wrong.textContent = error.message;
+      wrong.hidden = false;
+    } finally {
+      button.disabled = false;
+      button.textContent = label;
+    }
+  }
+
   const isShipped = id => typeof id === 'string' && id.startsWith('shipped:'); // the run that made a shipped model
 
   const moves = run => run.state === 'running' || run.state === 'paused';
@@ -225,7 +261,7 @@
 
   glass.on('model', model => { passing = Boolean(model && state.run && model.ref === state.run.ref && moves(state.run)); });
   document.addEventListener('visibilitychange', () => { if (!document.hidden) ask(); });
-  Object.assign(glass, {watchRun, openTab, fmt, runs: {connect, control, ask, look, isShipped}});
+  Object.assign(glass, {watchRun, openTab, fmt, runs: {connect, control, ask, look, isShipped, take}});
   state = empty(kept());
   publish();
 })();

@@ -14,6 +14,7 @@ from explorer.components import drawn, onward
 from explorer.server import Server, answering
 from explorer.session import Reading, Visitor
 from training.cleaning import Cleaning
+from training.cleaning import clean as clean_text
 from training.corpus import from_text
 from training.files import CorpusError, shown
 from training.hub import dataset_files, download, repo_name
@@ -81,7 +82,7 @@ def build(server: Server, visitor: gr.Textbox) -> CorpusTab:
             drawn("hub", functions=functions(server, hub_files, hub_take), elem_id="hub")
         with gr.Column(scale=7, min_width=320):
             card = drawn("corpus", functions=[state(server)], elem_id="corpus-card")
-    drawn("clean", functions=functions(server, clean), elem_id="clean")
+    drawn("clean", functions=functions(server, clean, clean_progress), elem_id="clean")
     bench.build(server, visitor)
     onward(text.TO_TRAIN, "Train")
     private: dict[str, Any] = {
@@ -205,7 +206,23 @@ def clean(server: Server, raw: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(wanted, dict):
         raise CorpusError("Choose the steps by their switches.")
     cleaning = Cleaning.from_dict(wanted)
-    return corpora.cleaned(visitor.cleaned(cleaning), cleaning)
+    visitor.cleanings += 1
+    mine, visitor.clean_share = visitor.cleanings, 0.0
+    if raw.get("sample") is True and visitor.corpus is not None:
+        part = corpora.sample(visitor.corpus)
+        return corpora.cleaned(clean_text(part, cleaning), cleaning, len(part.text))
+
+    def told(share: float) -> None:
+        if visitor.cleanings != mine:
+            raise CorpusError(text.ANOTHER_CLEANING)
+        visitor.clean_share = share
+
+    return corpora.cleaned(visitor.cleaned(cleaning, told), cleaning)
+
+
+def clean_progress(server: Server, raw: dict[str, Any]) -> dict[str, Any]:
+    """How far the cleaning of the visitor's text has come."""
+    return {"share": server.visitors.get(raw.get("session")).clean_share}
 
 
 def hub_files(server: Server, raw: dict[str, Any]) -> dict[str, Any]:
@@ -255,14 +272,17 @@ def _read(server: Server, visitor: Visitor, reading: Reading, same: bool = False
     refused: dict[int, str] = {}
     try:
         corpus = corpora.read(reading, most, refused)
-    except CorpusError:
+    except CorpusError as error:
         if not (same or again):
+            reading = replace(reading, bad_lines=corpora.has_bad_lines([str(error)]))
             visitor.wish = reading if corpora.can_be_mended(reading, most) else None
         raise
     lost = set(refused) & set(reading.used) if same and again else set()
     if lost:
         raise CorpusError(refused[min(lost)])
-    visitor.take_corpus(corpus, keep_cleaning=same, reading=replace(reading, refused=tuple(refused.items())))
+    bad = corpora.has_bad_lines([*corpus.notes, *refused.values()])
+    reading = replace(reading, refused=tuple(refused.items()), bad_lines=bad)
+    visitor.take_corpus(corpus, keep_cleaning=same, reading=reading)
     try:
         visitor.cleaned()
     except CorpusError:

@@ -13,8 +13,8 @@ from explorer.components import drawn, onward
 Answer = Callable[[Any], dict[str, Any]]
 
 
-def build(decode: Answer, opening: dict[str, Any], learnt: Sequence[Answer]) -> None:
-    """The tab's contents. decode, learnt: the server functions; opening: the reply that the page begins with."""
+def build(decode: Answer, opening: dict[str, Any], learnt: Sequence[Answer], branches: Answer) -> None:
+    """The tab's contents. decode, learnt, branches: the server functions; opening: the reply the page begins with."""
     with gr.Row(equal_height=False, elem_classes="g-columns"):
         with gr.Column(scale=31, min_width=340):
             with gr.Column(elem_classes="g-look"):  # the strip stays in sight as far as this reaches
@@ -28,5 +28,6 @@ def build(decode: Answer, opening: dict[str, Any], learnt: Sequence[Answer]) -> 
             drawn("learnt", None, learnt, elem_classes="g-after")
         with gr.Column(scale=20, min_width=340):
             drawn("distribution", opening, [decode])
+            drawn("tree", None, [branches], elem_classes="g-after")
             drawn("measure", None, learnt, elem_classes="g-after")
     onward(text.TO_ATTENTION, "Attention")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ import gradio as gr
 from explorer import corpora, text
 from explorer.components import drawn, onward
 from explorer.jobs import Run
+from explorer.outcomes import outcome as found
 from explorer.recipes import FIELDS, examples, foretell, prepare_run, recipe_of, values_of
 from explorer.server import Server, answering
 from explorer.session import Visitor
@@ -41,9 +42,15 @@ class TrainTab:
 
 
 def build(
-    server: Server, visitor: gr.Textbox, tab: gr.Tab, corpus: Callable[..., Any], control: Callable[..., Any]
+    server: Server,
+    visitor: gr.Textbox,
+    tab: gr.Tab,
+    corpus: Callable[..., Any],
+    control: Callable[..., Any],
+    belongings: Sequence[Callable[..., Any]],
 ) -> TrainTab:
-    """The tab's contents. corpus: the server function that says which text there is; control steers a run."""
+    """The tab's contents. corpus: the server function that says which text there is; control steers a run; belongings:
+    those that list runs, do things with them and compare them."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320), gr.Column(elem_classes="g-card g-recipe"):
             gr.Markdown(text.RECIPE)
@@ -64,8 +71,10 @@ def build(
                     go = gr.Button(text.START, variant="primary", elem_id="train", elem_classes="g-wide")
                 notice = drawn("notice", elem_id="train-notice")
         with gr.Column(scale=8, min_width=320):
-            drawn("loss")
+            drawn("loss", functions=belongings[-1:])
             monitor = drawn("monitor", functions=[control], elem_id="monitor")
+            drawn("runs", functions=belongings)
+            drawn("outcome", functions=[outcomes(server)], elem_id="outcome")
             rows = drawn("examples", elem_id="examples")
             onward(text.TO_DECODE, "Decode", first="glass.runs.look();")
     boxes = [settings[field] for field in FIELDS]
@@ -105,6 +114,16 @@ def build(
     return TrainTab(monitor)
 
 
+def outcomes(server: Server) -> Callable[[Any], dict[str, Any]]:
+    """The server function `outcome`: what a run took from another model, and what that brought."""
+
+    @answering
+    def outcome(request: Any) -> dict[str, Any]:
+        return found(server, request if isinstance(request, dict) else {})
+
+    return outcome
+
+
 def _settings() -> tuple[dict[str, Any], gr.Accordion]:
     """A box for each of FIELDS, with the sentence that stands at the field in the code, at the default recipe.
 
@@ -126,13 +145,17 @@ def _settings() -> tuple[dict[str, Any], gr.Accordion]:
         )  # fmt: skip
 
     box["tokenizer"] = gr.Radio(
-        list(text.TOKENIZERS), value=value["tokenizer"], label=text.TOKENIZER, elem_id="tokenizer"
+        list(text.TOKENIZERS),
+        value=value["tokenizer"],
+        label=text.TOKENIZER,
+        info=text.TOKENIZER_HINT,
+        elem_id="tokenizer",
     )
     box["vocab_size"] = gr.Slider(
         257, 8192, value=512, step=1, label=text.VOCABULARY, info=text.VOCABULARY_HINT, visible=False,
         elem_id="set-vocab_size", buttons=[],
     )  # fmt: skip
-    box["cut"] = gr.Radio(list(text.CUTS), value=value["cut"], label=text.CUT, info=about["cut"], elem_id="cut")
+    box["cut"] = gr.Radio(list(text.CUTS), value=value["cut"], label=text.CUT, info=text.CUT_HINT, elem_id="cut")
     slider("steps", 10, 10_000, 10, "Steps")
     with gr.Accordion(text.DOCUMENTS, open=False, visible=False, elem_id="documents-settings") as of_documents:
         box["start_mark"] = gr.Checkbox(
@@ -146,7 +169,7 @@ def _settings() -> tuple[dict[str, Any], gr.Accordion]:
         slider("context", 2, 256, 1, "Context")
         slider("dropout", 0, 0.5, 0.05, "Dropout")
         box["positions"] = gr.Radio(
-            ["learned", "rotary"], value=value["positions"], label="Positions", info=about["positions"],
+            list(text.POSITIONS), value=value["positions"], label="Positions", info=about["positions"],
             elem_id="set-positions",
         )  # fmt: skip
         box["activation"] = gr.Radio(
@@ -156,7 +179,7 @@ def _settings() -> tuple[dict[str, Any], gr.Accordion]:
     with gr.Accordion("How it is trained", open=False):
         slider("batch_size", 1, 256, 1, "Batch")
         box["optimizer"] = gr.Radio(
-            list(text.OPTIMIZERS), value=value["optimizer"], label="Optimizer", info=about["optimizer"],
+            list(text.OPTIMIZERS), value=value["optimizer"], label="Optimizer", info=text.OPTIMIZER_HINT,
             elem_id="set-optimizer",
         )  # fmt: skip
         box["learning_rate"] = gr.Number(
@@ -281,7 +304,8 @@ def start(
         )
     called = (name or "").strip()[:80] or name_of(corpus.name, PRESETS[preset].title)
     owner = visitor.owner if limits.shared else None
-    folder = RunFolder.create(server.jobs.root / new_run_id(called), called, prepared.recipe, about(corpus), owner)
+    told = about(corpus) | {"data": corpora.origin(visitor, corpus).to_dict()}
+    folder = RunFolder.create(server.jobs.root / new_run_id(called), called, prepared.recipe, told, owner)
     try:
         return server.jobs.submit(Trainer(folder, prepared))
     except ValueError:

@@ -143,7 +143,7 @@ def test_the_figures(card: Locator) -> None:
         "300", f"{len(ids) / len(LEARNT):.3f}", f"{len(LEARNT) / len(ids):.2f}",
         f"{len(set(ids))} {100 * len(set(ids)) / 300:.1f} %", "0.0 %",
     ]  # fmt: skip
-    longest = sorted((tokenizer.piece(token) for token in range(1, 300)), key=lambda piece: -len(piece.raw))[:3]
+    longest = sorted((tokenizer.piece(token) for token in sorted(set(ids))), key=lambda piece: -len(piece.raw))[:3]
     cells = card.locator('[data-testid="bench-table"] tr[data-kind="bpe"] .g-bench-longest > span').all_text_contents()
     assert cells == [piece.text.replace(" ", "·") for piece in longest]
 

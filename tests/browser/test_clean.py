@@ -132,6 +132,7 @@ def test_the_tweets(page: Page, shared_data: Callable[[str], Path]) -> None:
     expect(here(page, "clean")).to_have_attribute("data-lines", "3713")
     # with " <|endoftext|>" behind each line, as their file had it
     expect(here(page, "clean")).to_have_attribute("data-characters", str(297_491 - 3_713 * 14 - 1))
+    expect(here(page, "clean-file")).to_contain_text("behind each document: 297,491 characters.")
 
 
 def test_several_files_and_archives(page: Page, tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ from gradio_client.exceptions import AppError  # type: ignore[import-untyped]
 from explorer.limits import Limits
 from explorer.server import Server
 from model import trace
+from model.beams import beam_search
 from model.decoding import generate
 from model.sampling import Settings
 from tests.explorer.tiny import BPE, CHAR, CONTEXT, SAYS_NOTHING, in_a_loop, token
 
-PUBLIC = {"/models", "/continue_text", "/next_token", "/attention"}
+PUBLIC = {"/models", "/continue_text", "/next_token", "/branches", "/attention"}
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +132,20 @@ def test_the_next_token_is_the_softmax_of_the_logits(demo: Any, call: Callable[.
     assert len(call("next_token", prompt="the cat")["rows"]) == min(20, CHAR.vocab_size)
 
 
+def test_branches_are_those_of_the_search(demo: Any, call: Callable[..., Any]) -> None:
+    view, ids = demo.server_state.view("shipped:alpha"), CHAR.encode("the cat")
+    reply = call("branches", prompt="thé the cat", beams=3, tokens=5)
+    assert set(reply) == {"hypotheses", "nodes", "pieces", "greedy", "unknown", "notice"}
+    assert reply["unknown"] == ["é"]
+    reply = call("branches", prompt="the cat", beams=3, tokens=5)
+    assert (reply["unknown"], reply["notice"]) == ([], None)
+    tree = beam_search(view.model, ids, 5, 3)
+    assert [way["ids"] for way in reply["hypotheses"]] == [list(way.ids) for way in tree.hypotheses]
+    assert [way["total"] for way in reply["hypotheses"]] == pytest.approx([w.total for w in tree.hypotheses], abs=1e-4)
+    assert [node["total"] for node in reply["nodes"]] == pytest.approx([n.total for n in tree.nodes], abs=1e-4)
+    assert reply["greedy"]["text"] == CHAR.decode(beam_search(view.model, ids, 5, 1).best.ids)
+
+
 @pytest.mark.parametrize("text", ["t", "the cat", "the cat sat on the mat"])
 def test_attention_rows_equal_the_trace(demo: Any, call: Callable[..., Any], text: str) -> None:
     view, ids = demo.server_state.view("shipped:alpha"), CHAR.encode(text)[-CONTEXT:]
@@ -159,6 +174,10 @@ def test_attention_rows_equal_the_trace(demo: Any, call: Callable[..., Any], tex
         ("attention", {"prompt": "thé cat", "layer": 0, "head": 0}, "no token for “é”"),
         ("attention", {"prompt": "a", "layer": 0, "head": 0, "model": "shipped:gamma"}, "no shipped model"),
         ("attention", {"prompt": "a", "layer": 0, "head": 0, "model": "run:../../etc/passwd"}, "not here"),
+        ("branches", {"prompt": "a", "beams": 9}, "beams is 9 and has to be from 1 to 8"),
+        ("branches", {"prompt": "a", "tokens": 0}, "tokens is 0"),
+        ("branches", {"prompt": None}, "has to be a text"),
+        ("branches", {"prompt": "a", "model": "shipped:gamma"}, "no shipped model"),
         ("continue_text", {"prompt": "a", "model": "shipped:../alpha"}, "no shipped model"),
         ("continue_text", {"prompt": "a", "tokens": 1001}, "tokens is 1001 and has to be from 0 to 1000"),
         ("continue_text", {"prompt": "a", "tokens": -1}, "tokens is -1"),

@@ -163,12 +163,13 @@ def test_without_a_model_the_page_stands_and_says_so(build: Any, tmp_path: Path,
 
 
 def test_launch_options_are_what_was_measured_to_be_right(app: Any) -> None:
-    limits = Limits(visitors=17, upload_bytes=1234, model_bytes=2345)
+    limits = Limits(visitors=17, upload_bytes=1234, model_bytes=2345, run_bytes=3456)
     options = app.launch_options(limits)
     assert options["run_history"] is False  # else the browser keeps every input and output, and slows down
     assert options["ssr_mode"] is False
     assert (options["state_session_capacity"], options["max_file_size"]) == (17, 4 * 1234)
     assert app.launch_options(Limits(model_bytes=10**9))["max_file_size"] == 2 * 10**9
+    assert app.launch_options(Limits(run_bytes=10**10))["max_file_size"] == 10**10
     assert options["head"] == head()
     assert set(options) <= set(inspect.signature(gr.Blocks.launch).parameters)
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"

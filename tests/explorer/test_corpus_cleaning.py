@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from explorer.server import Server
-from explorer.tabs.corpus import Uploads, choose, clean, functions, hub_files, hub_take, reading, state
+from explorer.tabs.corpus import Uploads, choose, clean, clean_progress, functions, hub_files, hub_take, reading, state
 from tests.explorer.test_page_protocol import documented, keys_of
 from tests.explorer.tiny import sentence, token, visitor
 from tests.training.test_hub import PLAY, Hub
 from tests.training.test_hub import fake as fake  # the fixture
 from training.cleaning import TWEETS, Cleaning
+from training.corpus import from_text, lines_as_documents
 
 POSTS = "id,text\n1,Hello @Bob see https://a.org/x\n2,Well, 7 times!\n3,Hello @Bob see https://a.org/x\n".replace(
     "Well, 7 times!", '"Well, 7 times!"'
@@ -25,7 +26,7 @@ POSTS = "id,text\n1,Hello @Bob see https://a.org/x\n2,Well, 7 times!\n3,Hello @B
 @pytest.fixture
 def ask(server: Server) -> Callable[..., dict[str, Any]]:
     """`ask("clean", cleaning={...})` as the page's scripts do."""
-    answers = {answer.__name__: answer for answer in functions(server, reading, choose, clean, hub_files, hub_take)}
+    answers = {answer.__name__: answer for answer in functions(server, *FUNCTIONS)}
 
     def asked(name: str, who: int = 1, **request: Any) -> dict[str, Any]:
         reply: dict[str, Any] = answers[name]({"session": token(who), **request})
@@ -36,6 +37,7 @@ def ask(server: Server) -> Callable[..., dict[str, Any]]:
 
 
 Ask = Callable[..., dict[str, Any]]
+FUNCTIONS = (reading, choose, clean, clean_progress, hub_files, hub_take)
 
 
 @pytest.fixture
@@ -66,7 +68,9 @@ def test_what_is_cleaned_is_what_is_read(server: Server, ask: Ask, posts: str) -
     assert visitor(server).corpus.documents[0] == "Hello @Bob see https://a.org/x"  # type: ignore[index]
     assert steps(done) == {"lower": (3, 0, 0), "urls": (2, 0, 2 * len("https://a.org/x")), "duplicates": (0, 1, 16)}
     assert done["before"] == {"lines": 3, "characters": 76}
-    assert done["after"] == {"lines": 2, "characters": 30}
+    left = ["hello @bob see ", "well, 7 times!"]
+    file = "".join(f"{one} <|endoftext|>\n" for one in left)
+    assert done["after"] == {"lines": 2, "characters": len("\n".join(left)), "marked": len(file)}
     assert ["Hello @Bob see https://a.org/x", "hello @bob see "] in done["examples"]
     assert ["Hello @Bob see https://a.org/x", None] in done["examples"]
     assert done["words"] == "lower-case, no URLs, no duplicates"
@@ -77,6 +81,24 @@ def test_what_is_cleaned_is_what_is_read(server: Server, ask: Ask, posts: str) -
     assert visitor(server).text() is visitor(server).corpus
 
 
+def test_a_long_text_is_shown_on_its_beginning_first(server: Server, ask: Ask) -> None:
+    """Counted here over whole lines and whole documents; the visitor's text stays as it was."""
+    line = "Hello @Bob, and 7 more.\n"
+    text = from_text(line * 60_000)
+    for corpus in (text, lines_as_documents(text)):
+        visitor(server).take_corpus(corpus)
+        found = ask("clean", cleaning={"digits": True, "mentions": True}, sample=True)
+        assert keys_of(found) == documented("clean: reply")
+        lines = -(-500_000 // len(line)) if corpus.documents is None else 500_000 // len(line) + 1
+        size = lines * len(line) - (corpus.documents is not None)
+        assert (found["sample"], found["before"]) == (size, {"lines": lines, "characters": size})
+        assert steps(found) == {"mentions": (lines, 0, 4 * lines), "digits": (lines, 0, lines)}
+        assert visitor(server).text() is corpus
+        assert ask("clean", cleaning=None)["sample"] is None
+    visitor(server).take_corpus(from_text("short, 1"))
+    assert ask("clean", cleaning={"digits": True}, sample=True)["after"]["characters"] == len("short, ")
+
+
 def test_the_text_is_cleaned_once(server: Server, ask: Ask, posts: str) -> None:
     ask("clean", cleaning={"lower": True})
     assert visitor(server).text() is visitor(server).text()
@@ -85,6 +107,32 @@ def test_the_text_is_cleaned_once(server: Server, ask: Ask, posts: str) -> None:
     assert visitor(server).text() is before
     visitor(server).cleaning = Cleaning(digits=True)
     assert visitor(server).text() is not before
+
+
+def test_a_newer_cleaning_ends_the_one_under_way(server: Server, ask: Ask, posts: str) -> None:
+    """Another switch is moved while a text is being cleaned: that one is given up, and what it was meant for too."""
+    assert keys_of(ask("clean_progress")) == documented("clean_progress: reply")
+    shares: list[float] = []
+    later: list[dict[str, Any]] = []
+
+    owner = visitor(server)
+    whole = owner.cleaned
+
+    def cleaned(cleaning: Any = None, told: Any = None) -> Any:
+        def heard(share: float) -> None:
+            shares.append(share)
+            owner.cleaned = whole  # type: ignore[method-assign]
+            later.append(ask("clean", cleaning={"digits": True}))
+            told(share)
+
+        return whole(cleaning, heard)
+
+    owner.cleaned = cleaned  # type: ignore[method-assign]
+    assert "Another cleaning was asked for" in sentence(ask("clean", cleaning={"lower": True}))
+    assert later[0]["words"] == "no digits"
+    assert shares == [0.0]
+    assert ask("clean", cleaning=None)["words"] == "no digits"
+    assert ask("clean", cleaning={"lower": True})["words"] == "lower-case"
 
 
 def test_tokenizers_of_another_cleaning_are_forgotten(server: Server, ask: Ask, posts: str) -> None:

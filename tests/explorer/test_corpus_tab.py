@@ -96,7 +96,6 @@ def test_a_table_offers_its_columns(server: Server, uploads: Uploads, put: Put, 
         "columns": rows[0],
         "rows": rows[1:],
         "column": "text",
-        "can_keep": True,
         "delimiters": ["comma", "semicolon", "tab", "bar"],
         "layout": "tab" if name.endswith("tsv") else "comma",
     }
@@ -281,7 +280,7 @@ def test_another_way_of_reading_loses_no_file(server: Server, uploads: Uploads, 
 def test_json_lines_offer_their_fields(server: Server, uploads: Uploads, put: Put) -> None:
     card, table = uploads.read(token(1), put("posts.jsonl", GOOD))
     assert card["ok"]
-    assert (table["columns"], table["column"], table["can_keep"]) == (["id", "text"], "text", True)
+    assert (table["columns"], table["column"], table["can_keep"]) == (["id", "text"], "text", False)
     corpus = visitor(server).corpus
     assert corpus is not None
     assert corpus.documents == ("the cat sat on the mat", "the dog sat on the log")

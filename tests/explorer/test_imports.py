@@ -101,7 +101,8 @@ def test_a_file_becomes_a_model_of_the_visitors_own(page: Page) -> None:
     assert reply["detail"].startswith("2 layers × 3 heads")
     listed = next(entry for entry in reply["models"] if entry["ref"] == reply["model"])
     assert listed["source"] == "file"
-    assert listed["detail"].startswith("2 × 3 heads · weights.pt · ")
+    assert listed["detail"] == "2 × 3 heads · weights.pt"
+    assert listed["made"].endswith("+00:00")
     assert page.server.models(page.server.visitors.get(token(1)).owner) == reply["models"]
     said = ask(page.server, model=reply["model"], prompt="Yeah, I'm in the")
     assert said["model"]["source"] == "file"

@@ -71,7 +71,8 @@ def test_a_refusal_is_as_documented(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["decode", "pulse", "control", "corpus", "reading", "choose", "clean", "hub_files", "hub_take"]
+    "name",
+    ["decode", "pulse", "control", "corpus", "reading", "choose", "clean", "clean_progress", "hub_files", "hub_take"],
 )
 def test_the_keys_that_the_code_reads_are_those_documented(name: str) -> None:
     """Every raw.get("x") and request["x"] of a handler, found in its source."""

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import gradio as gr
 import pytest
 import torch
 
-from explorer import recipes
+from explorer import corpora, recipes
 from explorer.decode import decode
 from explorer.jobs import Jobs
 from explorer.limits import Limits
 from explorer.recipes import FIELDS, foretell, values_of
 from explorer.server import Server
+from explorer.session import Reading
 from explorer.shelf import millions
 from explorer.tabs import train
 from explorer.tabs.train import Start, chosen, start
@@ -26,8 +30,9 @@ from model import GPT, Tokenizer
 from model.config import Activation
 from tests.explorer.tiny import CHAR, LONG, PATIENCE, TEXT, in_a_loop, over, sentence, tiny_trainer, token, visitor
 from training.cleaning import Cleaning
-from training.corpus import from_text
+from training.corpus import from_text, read_corpus
 from training.events import Evaluated, Finished, Sampled, Stepped
+from training.origin import Data
 from training.presets import DEFAULT, PRESETS
 
 TINY: dict[str, Any] = {
@@ -130,6 +135,32 @@ def test_a_visitor_without_a_text_trains_on_the_tales(server: Server, monkeypatc
     monkeypatch.setattr(train.corpora, "take", lambda key: from_text(TEXT, f"the text called {key}"))
     reply = press(server, who=2)
     assert server.jobs.find(reply["run"]).info.corpus["name"] == "the text called tales"
+
+
+def test_where_a_text_came_from_stands_in_the_config(standing: Server, tmp_path: Path) -> None:
+    """Names as the visitor gives them, never places on the server; so `--config` finds the text again."""
+    path = tmp_path / "upload-1f3c.csv"
+    path.write_text("id,said\n" + "".join(f'{i},"the cat sat on the mat {i}"\n' for i in range(60)), encoding="utf-8")
+    owner = visitor(standing)
+    corpus = read_corpus(path, column="said")
+    reading = Reading((str(path),), ("my table.csv",), column="said", keep_good=True, delimiter="comma")
+    pasted = from_text(TEXT)
+    tales = corpora.take("tales")
+    for text, came, data in (
+        (corpus, reading, Data(("my table.csv",), "said", "comma", True, None, len(corpus.text))),
+        (corpus, replace(reading, source="hub:a/b/c.csv"),
+         Data(("my table.csv",), "said", "comma", True, "a/b/c.csv", len(corpus.text))),
+        (pasted, None, Data(characters=len(pasted.text))),
+        (tales, None, Data(("assets/corpora/tales.txt",), characters=len(tales.text))),
+        (corpora.take("posts"), None,
+         Data(("assets/corpora/posts.csv",), "text", characters=len(corpora.take("posts").text))),
+    ):  # fmt: skip
+        owner.take_corpus(text, reading=came)
+        run = press(standing)["run"]
+        info = standing.jobs.find(run).info
+        standing.jobs.control(run, "stop", owner.owner)  # only so many may wait
+        assert Data.from_dict(info.corpus["data"]) == data
+        assert str(tmp_path) not in json.dumps(info.corpus)
 
 
 def test_a_run_without_a_name_is_called_after_its_text(standing: Server) -> None:

@@ -21,6 +21,7 @@ from training.config import Recipe, TrainConfig
 from training.corpus import from_text
 from training.data import prepare
 from training.events import Event, Paused
+from training.kept import texts_of
 from training.runs import RunFolder, new_run_id
 from training.setup import Prepared
 from training.trainer import Trainer
@@ -141,8 +142,9 @@ def same_maps(rows: dict[int, np.ndarray], patterns: Tensor, start: int) -> None
 
 def tiny_recipe(**changes: Any) -> Recipe:
     train = TrainConfig(
-        steps=6, batch_size=4, learning_rate=1e-2, warmup_steps=2, eval_every=3, sample_every=0, threads=1, device="cpu"
-    )
+        steps=6, batch_size=4, learning_rate=1e-2, warmup_steps=2, eval_every=3, sample_every=0, threads=1,
+        device="cpu", snapshots_mb=0,
+    )  # fmt: skip
     shape = {"layers": 1, "heads": 2, "width": 16, "context": 8}
     return Recipe(model=shape, train=train).with_changes(changes)
 
@@ -152,7 +154,8 @@ def tiny_trainer(root: Path, name: str = "a run", owner: str | None = None, **ch
     recipe = tiny_recipe(**changes)
     about = {"name": "tiny.txt", "source": "file", "characters": len(TEXT), "notes": []}
     folder = RunFolder.create(root / new_run_id(name), name, recipe, about, owner)
-    return Trainer(folder, Prepared(recipe, CHAR, prepare(from_text(TEXT), CHAR, recipe)))
+    corpus = from_text(TEXT)
+    return Trainer(folder, Prepared(recipe, CHAR, prepare(corpus, CHAR, recipe), texts=texts_of(corpus, recipe)))
 
 
 def paused_at_once(server: Server, **changes: Any) -> Run:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from model.config import ConfigError
-from training.cleaning import SWITCHES, TWEETS, Cleaned, Cleaning, add_flags, clean, from_options, marked
+from training.cleaning import SWITCHES, TWEETS, Cleaned, Cleaning, add_flags, clean, from_options, marked, marked_length
 from training.corpus import Corpus, CorpusError, from_text, lines_as_documents, read_corpus
 
 POSTS = (
@@ -219,6 +219,31 @@ def test_any_cleaning_of_any_text_adds_up_or_leaves_nothing() -> None:
     assert done > 100
 
 
+def test_how_far_it_is_is_told_and_can_end_it() -> None:
+    """Rising shares, from the first line of the first step on; what is raised there comes out."""
+    corpus = from_text("A line, and 1 more.\n" * 12_000)
+    shares: list[float] = []
+    clean(corpus, Cleaning(lower=True, digits=True), shares.append)
+    assert shares[0] == 0
+    assert len(shares) == 6
+    assert shares == sorted(set(shares))
+    assert 0.5 < shares[-1] < 1
+
+    def enough(share: float) -> None:
+        if share > 0.3:
+            raise CorpusError("That is enough.")
+
+    with pytest.raises(CorpusError, match="enough"):
+        clean(corpus, Cleaning(lower=True, digits=True), enough)
+
+
+def test_the_length_of_a_marked_file() -> None:
+    """Documents and lines, blank lines left out: as the file itself is long."""
+    for corpus in (from_text("one\n\n two \n"), lines_as_documents(from_text("a b\nc d\n"))):
+        assert marked_length(corpus) == len(marked(corpus)) > 0
+        assert marked_length(corpus, "$") == len(marked(corpus, "$"))
+
+
 # --- a reference project's figures ---------------------------------------------------------------------------------
 
 
@@ -230,7 +255,7 @@ def test_the_tweets_as_a_reference_project_cleaned_them(shared_data: Callable[[s
     assert done.after[0] == 3_713
     written = marked(done.corpus)
     assert written.count("\n") == 3_713
-    assert len(written) == 297_491
+    assert len(written) == marked_length(done.corpus) == 297_491
     assert done.corpus.documents is not None
     sleep = "for improved quality of sleep raise head of your bed by about or cm and dont eat hours before bedtime"
     assert sleep in done.corpus.documents

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,21 @@ def test_at_the_console(learnt: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     text.write_text("\n".join(POEMS), encoding="utf-8")
     assert recital.main([str(learnt), str(text)]) == 0
     assert capsys.readouterr().out == "3 documents: exact 1.000, stopped 1.000\n"
-    for wrong in ([str(tmp_path), str(text)], [str(learnt), "nowhere.txt"], [str(learnt), str(text), "--words", "0"]):
+    assert recital.main([str(learnt)]) == 0, "of the text that the run kept"
+    assert capsys.readouterr().out == "3 documents: exact 1.000, stopped 1.000\n"
+    assert recital.main([str(learnt), "--failures"]) == 0
+    assert capsys.readouterr().out == "3 documents: exact 1.000, stopped 1.000\n"
+    text.write_text("\n".join([*POEMS[:2], "my hen laid one egg and then more eggs"]), encoding="utf-8")
+    assert recital.main([str(learnt), str(text), "--failures"]) == 0
+    assert capsys.readouterr().out == (
+        "3 documents: exact 0.667, stopped 1.000\n\n"
+        "… my hen laid one egg and then \n    wrote: two more eggs\n    text:  more eggs\n"
+    )
+    bare = tmp_path / "bare"
+    shutil.copytree(learnt, bare, ignore=shutil.ignore_patterns("corpus"))
+    for wrong in (
+        [str(bare)], [str(learnt), "--column", "said"],
+        [str(tmp_path), str(text)], [str(learnt), "nowhere.txt"], [str(learnt), str(text), "--words", "0"],
+    ):  # fmt: skip
         assert recital.main(wrong) == 2
         assert capsys.readouterr().err.startswith("python -m training.recital: ")

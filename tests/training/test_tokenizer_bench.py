@@ -15,7 +15,7 @@ from model.vocabulary import BYTE_LETTERS, Vocabulary
 from tests.model.hostile import EVERYTHING, HOSTILE
 from training import tokenizer_bench as bench
 from training.corpus import CorpusError
-from training.tokenizer_bench import Parts, first_sentence, measure, replay, split, strip
+from training.tokenizer_bench import Parts, first_sentence, longest, measure, replay, split, strip
 
 TEXT = "the cat sat on the mat, and the dog sat on the log.\nwhy, said the fox, did it?\n" * 40
 PARTS = Parts(TEXT, "the cat zapped a mat.\n")
@@ -70,7 +70,8 @@ def test_byte_pairs_know_everything_and_use_what_they_use() -> None:
     assert figures.notice is None
     assert figures.characters_per_token == len(TEXT) / len(ids)
     sizes = [len(piece.raw) for piece in figures.longest]
-    assert sizes == sorted((len(tokenizer.piece(i).raw) for i in range(1, 285)), reverse=True)[:5]
+    assert sizes == sorted((len(tokenizer.piece(i).raw) for i in set(ids)), reverse=True)[:5]
+    assert longest(tokenizer)[0].raw == max((tokenizer.piece(i).raw for i in range(1, 285)), key=len)
 
 
 def test_gpt2_comes_ready(gpt2: Tokenizer) -> None:
@@ -78,7 +79,9 @@ def test_gpt2_comes_ready(gpt2: Tokenizer) -> None:
     assert tokenizer == gpt2
     assert (figures.entries, figures.seconds, figures.unknown) == (50_257, None, 0)
     assert figures.tokens == len(gpt2.encode(TEXT))
-    assert all(len(piece.raw) >= 64 for piece in figures.longest)
+    used = {gpt2.piece(number).raw for number in gpt2.encode(TEXT)}
+    assert {piece.raw for piece in figures.longest} <= used, "those of this text, not its rows of signs"
+    assert len(figures.longest[0].raw) == max(map(len, used))
 
 
 def test_a_small_text_allows_fewer_byte_pairs_and_says_so() -> None:

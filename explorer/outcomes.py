@@ -1,0 +1,83 @@
+"""What a teacher or copied embeddings brought: a run beside one that differs from it in nothing else.
+
+The Train tab asks once a run is over. Runs are compared by the lowest loss on held-out text, in nats per token, which
+means the same for both because text, split, vocabulary and every other setting are the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from explorer.jobs import Run
+from explorer.server import Server
+from training.config import Recipe
+from training.events import Evaluated
+from training.runs import RunInfo
+
+#: What a run may take from another model: in a sentence, and the fields that go with it.
+TAKEN: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "teacher": ("its teacher", "Teacher", ("teacher", "teacher_share", "teacher_temperature")),
+    "embeddings_from": ("copied embeddings", "Embeddings from", ("embeddings_from",)),
+}
+
+
+def outcome(server: Server, raw: dict[str, Any]) -> dict[str, Any]:
+    """Of a run that is over: a sentence for each thing that it took from another model. Raises ValueError."""
+    visitor = server.visitors.get(raw.get("session"))
+    run = server.jobs.find(raw.get("run"))
+    found = [compared(server, run, name, visitor.owner) for name in TAKEN if getattr(run.info.recipe.train, name)]
+    return {"outcomes": [one for one in found if one is not None]}
+
+
+def compared(server: Server, run: Run, name: str, owner: str) -> dict[str, Any] | None:
+    """A run's loss with what it took by `name`, that of its sibling without, and the sentence; None while it trains."""
+    best = lowest(run)
+    if run.state != "finished":
+        return None
+    what, box, _ = TAKEN[name]
+    if best is None:
+        said = f"What {what} brought cannot be told: nothing was held out to measure on."
+        return {"taken": name, "with": None, "without": None, "sibling": None, "sentence": said}
+    for info in server.jobs.listed(owner):
+        if info.id == run.info.id or not alike(run.info, info, name):
+            continue
+        other = server.jobs.find(info.id)
+        loss = lowest(other)
+        if other.state != "finished" or loss is None or not _same_vocabulary(run, other):
+            continue
+        said = (
+            f"Lowest loss on held-out text: {best:.3f} with {what}, {loss:.3f} without (nats per token). "
+            "The run without: "
+        )
+        return {"taken": name, "with": best, "without": loss, "sibling": info.name, "sentence": said}
+    said = (
+        f"To see what {what} brought, train the same again with {box} set to No model: the two losses then stand here."
+    )
+    return {"taken": name, "with": best, "without": None, "sibling": None, "sentence": said}
+
+
+def alike(one: RunInfo, other: RunInfo, name: str) -> bool:
+    """Whether another run is the same but for what was taken by `name`, which it did without."""
+    if getattr(other.recipe.train, name) or one.corpus.get("characters") != other.corpus.get("characters"):
+        return False
+    return one.corpus.get("name") == other.corpus.get("name") and _plain(one.recipe, name) == _plain(other.recipe, name)
+
+
+def lowest(run: Run) -> float | None:
+    """The lowest loss on held-out text so far, in nats per token; None where nothing is held out."""
+    evals = (event for event in run.log.since(0)[0] if isinstance(event, Evaluated))
+    return min((event.val_loss for event in evals if event.val_loss is not None), default=None)
+
+
+def _plain(recipe: Recipe, name: str) -> dict[str, Any]:
+    """All settings but those that go with `name`, in one form whichever way they were written."""
+    values: dict[str, Any] = recipe.to_dict()
+    values["model"] = recipe.model_config(2).to_dict()
+    _, _, fields = TAKEN[name]
+    values["train"] = {field: value for field, value in values["train"].items() if field not in fields}
+    return values
+
+
+def _same_vocabulary(one: Run, other: Run) -> bool:
+    files = [run.folder.path / "tokenizer.json" for run in (one, other)]
+    return all(file.is_file() for file in files) and files[0].read_bytes() == files[1].read_bytes()
