@@ -2,10 +2,9 @@
 
     python benchmarks/snapshots_cost.py TEXT [--preset fast] [--steps 1000] [--pairs 3] [--threads 1]
 
-A keeps snapshots (TrainConfig.snapshots_mb) and writes checkpoints/last every 10 s; B keeps none; C, between them, keeps
-none and writes at measurements only. The ratio compares neighbours, so that what else the machine does falls on both;
-beside it stands the share of its time that A itself spent on snapshots and on writing, which no noise touches. Few steps
-show a larger share than a whole run has: of 1,000 steps eleven are powers of two, and of 100 eight.
+A keeps snapshots (TrainConfig.snapshots_mb) and writes checkpoints/last every 10 s; B keeps no snapshots; C keeps none
+either, and writes at measurements only. The ratio compares neighbours, so that what else the machine does falls on
+both; beside it stands the share of its time that A itself spent on snapshots and on writing.
 """
 
 from __future__ import annotations

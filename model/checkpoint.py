@@ -3,9 +3,10 @@
     checkpoint.json                 config, meta, and the names and SHA-256 of the files that belong to it
     model-<hash>.safetensors        the weights
     tokenizer.json                  the tokenizer, where there is one
+    extra-<hash>.safetensors        what else belongs to this moment, where it was given: a trainer's state
 
-`checkpoint.json` is replaced last and in one step; it alone says which files count. Foreign layouts are read by
-`model/formats/`; `open_checkpoint` picks by looking at the files.
+`checkpoint.json` is replaced last and in one step; it alone says which files count, so all of them are of one moment.
+Foreign layouts are read by `model/formats/`; `open_checkpoint` picks by looking at the files.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,10 +32,20 @@ from model.tokenizer import Tokenizer
 FORMAT = "glass-gpt"
 VERSION = 1
 INDEX = "checkpoint.json"
+_PART = re.compile(r"(model|extra)-[0-9a-f]{12}\.safetensors")
+_UNFINISHED = re.compile(r"\..+\.(safetensors|jsonl?|yaml|txt|gz|png)\.[a-z0-9_]{8}")  # as mkstemp names them below
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be opened; the message says what is wrong with it and what to do."""
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What belongs to the same moment as the weights, for whoever wrote it: tensors on the CPU, and values for JSON."""
+
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -52,34 +64,100 @@ def save_checkpoint(
     tokenizer: Tokenizer | None = None,
     meta: dict[str, Any] | None = None,
     state: dict[str, Tensor] | None = None,
+    extra: Extra | None = None,
 ) -> Path:
     """Write a checkpoint folder and return its path. A reader at any moment finds the old one or this one, whole.
 
-    state: weights to write in place of the model's current ones (a snapshot). Raises OSError when the disk refuses.
+    state: weights to write in place of the model's current ones (a snapshot). extra: of the same moment; `read_extra`
+    finds it. One program at a time writes to a folder: what a killed one left unfinished is cleared away.
+    Raises OSError when the disk refuses; the old checkpoint then stands as it stood.
     """
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
+    before = {entry.name for entry in folder.iterdir()}
+    try:
+        index = _write_parts(folder, model, tokenizer, meta or {}, state, extra)
+        write_atomically(folder / INDEX, json.dumps(index, indent=2, ensure_ascii=False).encode())
+    except BaseException:
+        _clear(folder, {entry.name for entry in folder.iterdir()} - before)
+        raise
+    named = {*index["files"], (index["extra"] or {}).get("file")}
+    _clear(folder, {entry.name for entry in folder.iterdir()} - named)
+    return folder
+
+
+def _write_parts(
+    folder: Path,
+    model: GPT,
+    tokenizer: Tokenizer | None,
+    meta: dict[str, Any],
+    state: dict[str, Tensor] | None,
+    extra: Extra | None,
+) -> dict[str, Any]:
+    """Write all files of a checkpoint but its index, under names of their own; the index that makes them count."""
     weights = safetensors.torch.save(_untied(model, state if state is not None else model.state_dict()))
-    name = f"model-{hashlib.sha256(weights).hexdigest()[:12]}.safetensors"
-    files = {name: _digest(weights)}
+    digest = _digest(weights)
+    name = f"model-{digest[:12]}.safetensors"
+    files, beside = {name: digest}, None
     write_atomically(folder / name, weights)
     if tokenizer is not None:
-        tokenizer_bytes = _tokenizer_bytes(tokenizer, folder)
-        files["tokenizer.json"] = _digest(tokenizer_bytes)
-        write_atomically(folder / "tokenizer.json", tokenizer_bytes)
-    index = {
+        contents = tokenizer.to_json().encode()
+        files["tokenizer.json"] = _digest(contents)
+        if not _holds(folder / "tokenizer.json", contents):
+            write_atomically(folder / "tokenizer.json", contents)
+    if extra is not None:
+        contents = safetensors.torch.save({name: value.contiguous() for name, value in extra.tensors.items()})
+        digest = _digest(contents)
+        beside = {"file": f"extra-{digest[:12]}.safetensors", "sha256": digest, "values": extra.values}
+        write_atomically(folder / str(beside["file"]), contents)
+    return {
         "format": FORMAT,
         "version": VERSION,
         "config": model.config.to_dict(),
         "weights": name,
         "files": files,
-        "meta": meta or {},
+        "meta": meta,
+        "extra": beside,
     }
-    write_atomically(folder / INDEX, json.dumps(index, indent=2, ensure_ascii=False).encode())
-    for stale in folder.glob("model-*.safetensors"):
-        if stale.name != name:
-            stale.unlink(missing_ok=True)
-    return folder
+
+
+def _clear(folder: Path, names: set[str]) -> None:
+    """Remove files of a checkpoint that count no more, or never came to count; what else lies there stays."""
+    for name in names:
+        if _PART.fullmatch(name) or _UNFINISHED.fullmatch(name):
+            (folder / name).unlink(missing_ok=True)
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Remove what `write_atomically` had not finished when its program was killed. For the one who writes there."""
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if _UNFINISHED.fullmatch(entry.name) and entry.is_file():
+            entry.unlink(missing_ok=True)
+
+
+def _holds(path: Path, contents: bytes) -> bool:
+    try:
+        return path.read_bytes() == contents
+    except OSError:
+        return False
+
+
+def read_extra(folder: str | Path) -> Extra | None:
+    """What was written beside the weights of a checkpoint; None where nothing was. Raises CheckpointError."""
+    folder = Path(folder)
+    beside = read_index(folder).get("extra")
+    if beside is None:
+        return None
+    try:
+        name, digest, values = str(beside["file"]), str(beside["sha256"]), dict(beside["values"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / INDEX} is damaged ({error}): copy the checkpoint folder again.") from error
+    try:
+        return Extra(safetensors.torch.load(_verified(folder, name, digest)), values)
+    except (safetensors.SafetensorError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{folder / name} is damaged ({error}): copy the checkpoint folder again.") from error
 
 
 def open_checkpoint(
@@ -239,13 +317,6 @@ def _untied(model: GPT, state: dict[str, Tensor]) -> dict[str, Tensor]:
         for name, value in state.items()
         if not (model.config.tied_head and name == "head.weight")
     }
-
-
-def _tokenizer_bytes(tokenizer: Tokenizer, folder: Path) -> bytes:
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        target = Path(scratch) / "tokenizer.json"
-        tokenizer.save(target)
-        return target.read_bytes()
 
 
 def _digest(contents: bytes) -> str:

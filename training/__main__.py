@@ -1,29 +1,43 @@
-"""`python -m training CORPUS --preset NAME --out DIR`: the trainer at the console, the same as behind the page."""
+"""`python -m training CORPUS --preset NAME --out DIR`: the trainer at the console, the same as behind the page.
+
+`torchrun --nproc-per-node N -m training CORPUS …` trains the same model with N processes (docs/scaling.md).
+"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import signal
 import sys
 import types
 import typing
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from model import ConfigError, GPTConfig
-from training.artifacts import from_yaml
+from model import ConfigError, GPTConfig, Tokenizer
+from training.artifacts import data_of, from_yaml
 from training.cleaning import accounts, add_flags, clean, from_options
 from training.config import Recipe, TrainConfig
-from training.corpus import DELIMITERS, JSONL_TYPES, Corpus, about, read_corpora, read_corpus
-from training.events import BaselinesKnown, Copied, Evaluated, Failed, Finished, Sampled, Started, Stepped
-from training.presets import DEFAULT, PRESETS
+from training.corpus import DELIMITERS, about
+from training.data import build_tokenizer
+from training.distributed import ALONE, Group, Ranks, check_sharding, give_up_after, join_others, launched, restarted
+from training.estimate import Estimate, foreseen, report
+from training.events import BaselinesKnown, Copied, Evaluated, Failed, Finished, Sampled, Started, Stepped, TakenUp
+from training.origin import Data, Found, find_again
+from training.presets import DEFAULT, EVERY
+from training.resume import find_resumption, fingerprint, resumable_step
 from training.runs import RunFolder
-from training.setup import set_up
+from training.setup import Prepared, set_up
+from training.tokens import TokenFiles, as_token_files
 from training.trainer import Trainer
+from training.worker import work
+from training.writers import check_log_to
+
+_STOP_S = 25.0  # torchrun waits 30 s between asking its processes to end and ending them
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,16 +45,38 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m training",
         description="Train a GPT on a text. Presets: "
-        + "; ".join(f"{preset.name} ({preset.title})" for preset in PRESETS.values())
+        + "; ".join(f"{preset.name} ({preset.title})" for preset in EVERY.values())
         + ".",
     )
     p.add_argument(
-        "corpus", nargs="+", help="one or more files: .txt, .md, .csv, .tsv, .jsonl, .parquet, or a .zip of texts"
+        "corpus",
+        nargs="*",
+        help="one or more files: .txt, .md, .csv, .tsv, .jsonl, .parquet, or a .zip of texts; or a folder that "
+        "`python -m training.tokens` wrote; may be left out with the --config of a run, which says where its text lies",
     )
     p.add_argument(
-        "--preset", default=DEFAULT, choices=list(PRESETS), help=f"the recipe to start from (default {DEFAULT})"
+        "--preset", default=DEFAULT, choices=list(EVERY), help=f"the recipe to start from (default {DEFAULT})"
     )
-    p.add_argument("--out", required=True, help="the run's folder; must not hold a run yet")
+    p.add_argument("--out", help="the run's folder; must not hold a run yet")
+    p.add_argument(
+        "--resume",
+        metavar="RUN",
+        type=Path,
+        help="go on with the run in this folder, from its last checkpoint, with its own text and settings",
+    )
+    p.add_argument(
+        "--more",
+        metavar="N",
+        type=int,
+        help="with --resume: N steps from where the run stands, in place of those that are left; its schedule is "
+        "stretched over all of them",
+    )
+    p.add_argument(
+        "--go-on",
+        action="store_true",
+        help="where --out holds this very run already, unfinished, go on with it (after torchrun's restarts always)",
+    )
+    p.add_argument("--estimate", action="store_true", help="say what it will take in memory and time, and stop there")
     p.add_argument("--name", help="the run's name (default: the corpus and the preset)")
     p.add_argument("--column", help="the column of a .csv that holds the text, or the field of a .jsonl")
     p.add_argument("--delimiter", choices=list(DELIMITERS), help="what parts the cells of a .csv (default: the best)")
@@ -80,48 +116,221 @@ def _flag(cls: type, field: dataclasses.Field[Any]) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> int:
     """Run the program: 0 when the run ended well, 1 when it failed or was stopped, 2 when it could not begin."""
     options = vars(parser().parse_args(argv))
+    if not launched():
+        return _carry_out(options, ALONE)
+    try:
+        group = join_others(options["device"] or "auto")
+    except ConfigError as error:
+        print(f"python -m training: {error}", file=sys.stderr)
+        return 2
+    return group.leave(_carry_out(options, group))
+
+
+def _carry_out(options: dict[str, Any], group: Group) -> int:
+    try:
+        if options["resume"] is not None or options["more"] is not None:
+            return _resume(options, group)
+        return _train(options, group)
+    except (ValueError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and group is ALONE:
+            raise
+        sentence = group.why(str(getattr(error, "console", error)), error)
+        if group.fail(sentence):
+            print(f"python -m training: {sentence}", file=sys.stderr)
+        return 2
+
+
+def _train(options: dict[str, Any], group: Group) -> int:
+    """A new run, or one of this very command that is to go on. Raises ValueError with a sentence."""
     known = _settings(Recipe) | _settings(GPTConfig) | _settings(TrainConfig)
     changes = {name: value for name, value in options.items() if name in known and value is not None}
-    try:
-        recipe = PRESETS[options["preset"]].recipe
-        if options["config"]:
-            recipe = from_yaml(_text_of(options["config"]), recipe)
+    recipe = EVERY[options["preset"]].recipe
+    if options["config"]:
+        recipe = from_yaml(_text_of(options["config"]), recipe)
+    if options["estimate"]:
+        return _estimate(options, recipe, changes)
+    if options["out"] is None:
+        raise ConfigError("there is no folder to train in: give --out DIR, or --resume RUN to go on with a run.")
+    found = _text_to_train_on(options, recipe)
+    recipe = recipe.with_changes(changes | asdict(from_options(options, recipe.cleaning)))
+    check_sharding(recipe.train, group.size)
+    check_log_to(recipe.train.log_to)
+    out, files = Path(options["out"]), found.data.files
+    if restarted() or options["go_on"]:
+        stands = group.share(_stands(out, recipe, files) if group.rank == 0 else None)
+        if stands == "done":
+            if group.rank == 0:
+                print(f"{out} holds this run already, and it has come to its end.")
+            return 0
+        if stands == "unfinished":
+            return _go_on(RunFolder(out), None, group, options["quiet"])
+    name = options["name"] or f"{Path((*files, found.name)[0]).stem} {options['preset']}"
+    if group.rank:
+        assert isinstance(group, Ranks)
+        return _work_along(out, found, recipe, group)
+    return _follow(begin(out, name, found, recipe, changes, group), options["quiet"])
+
+
+def _resume(options: dict[str, Any], group: Group) -> int:
+    """Go on with a run: its own text, settings and folder. Raises ValueError with a sentence."""
+    usual = vars(parser().parse_args([]))
+    given = [name for name, value in options.items() if value != usual[name]]
+    if other := [name for name in given if name not in ("resume", "more", "quiet")]:
+        names = ", ".join("CORPUS" if name == "corpus" else f"--{name.replace('_', '-')}" for name in other)
+        raise ConfigError(f"a run goes on with its own text and settings: leave out {names}, or train a new run.")
+    if options["resume"] is None:
+        raise ConfigError("--more goes with --resume: name the run that is to be trained for longer.")
+    return _go_on(RunFolder(options["resume"]), options["more"], group, options["quiet"])
+
+
+def _go_on(folder: RunFolder, more: int | None, group: Group, quiet: bool) -> int:
+    apart = f"the processes do not see the same run in {folder.path}: it has to be on a file system that all share."
+    if group.rank:
+        assert isinstance(group, Ranks)
+        prepared, again = find_resumption(folder, more)
+        group.check_same(f"{again.step} {fingerprint(prepared.data)}", apart)
+        _leave_signals_to_the_first()
+        return work(folder, prepared, again, group)
+    trainer = Trainer.resumed(folder, more, group)
+    done = trainer.log.since(0)[1]
+    if group.size > 1:  # nothing is changed before all have read it
+        group.check_same(f"{trainer.resumed_at} {fingerprint(trainer.prepared.data)}", apart)
+    trainer.start()
+    return _follow(trainer, quiet, done)
+
+
+def _stands(out: Path, recipe: Recipe, files: Collection[str]) -> str:
+    """What --out holds: nothing (""), or this very run, "unfinished" or "done". Raises ConfigError for another run.
+
+    A run that was killed before there was anything to go on from is removed.
+    """
+    folder = RunFolder(out)
+    if not (out / "config.json").exists():
+        return ""
+    info = folder.info()
+    there, wanted = ({**r.to_dict(), "vocab_size": 0, "tokenizer": ""} for r in (info.recipe, recipe))
+    for values in (there, wanted):  # these follow from the text
+        values["train"] = {**values["train"], "sample_prompt": "", "val_fraction": 0.0}
+    if there != wanted or info.corpus.get("data", {}).get("files") != list(files):
+        raise ConfigError(f"{out} holds another run ({info.name}): choose another --out, or repeat its own command.")
+    last = folder.last_event()
+    if isinstance(last, Finished) and last.reason != "stopped":
+        return "done"
+    if resumable_step(folder) is not None:
+        return "unfinished"
+    folder.delete()
+    return ""
+
+
+def _estimate(options: dict[str, Any], recipe: Recipe, changes: dict[str, Any]) -> int:
+    """Print what a training will take. Raises ValueError with a sentence."""
+    if options["corpus"]:
+        found = _text_to_train_on(options, recipe)
         recipe = recipe.with_changes(changes | asdict(from_options(options, recipe.cleaning)))
-        files = options["corpus"]
-        name = options["name"] or f"{Path(files[0]).stem} {options['preset']}"
-        if len(files) == 1:
-            kind = "field" if Path(files[0]).suffix.lower() in JSONL_TYPES else "column"
-            corpus = read_corpus(
-                files[0],
-                keep_good_lines=options["keep_good_lines"],
-                delimiter=options["delimiter"],
-                **{kind: options["column"]},
-            )
-        else:
-            corpus = read_corpora(files, column=options["column"], keep_good_lines=options["keep_good_lines"])
-        trainer = begin(Path(options["out"]), name, corpus, recipe, changes)
-    except ValueError as error:
-        print(f"python -m training: {getattr(error, 'console', error)}", file=sys.stderr)
-        return 2
-    return _follow(trainer, quiet=options["quiet"])
+        if isinstance(found, TokenFiles):
+            recipe = found.fitted(recipe)
+        vocab_size = _vocabulary(recipe, found)
+    else:
+        recipe = recipe.with_changes(changes)
+        vocab_size = _vocabulary(recipe, None)
+    estimate: Estimate = foreseen(recipe.model_config(vocab_size), recipe.train, measure=True)
+    print(report(estimate))
+    return 0
 
 
-def begin(out: Path, name: str, corpus: Corpus, recipe: Recipe, chosen: Collection[str] = ()) -> Trainer:
+def _vocabulary(recipe: Recipe, found: Found | TokenFiles | None) -> int:
+    if isinstance(found, TokenFiles):
+        return found.tokenizer.vocab_size
+    if recipe.tokenizer in ("gpt2", "bpe"):
+        return Tokenizer.gpt2().vocab_size if recipe.tokenizer == "gpt2" else recipe.vocab_size
+    if found is None:
+        raise ConfigError(f"the vocabulary of {recipe.tokenizer} follows from the text: give the CORPUS as well.")
+    return build_tokenizer(found.corpus, recipe).vocab_size
+
+
+def _text_to_train_on(options: dict[str, Any], recipe: Recipe) -> Found | TokenFiles:
+    """The text of the arguments, else that of the run whose --config it is. Raises ValueError with a sentence."""
+    given = Data(tuple(options["corpus"]), options["column"], options["delimiter"], options["keep_good_lines"])
+    if (tokens := as_token_files(given.files)) is not None:
+        return tokens
+    if given.files:
+        return Found(given.read(), given)
+    config: Path | None = options["config"]
+    if config is None:
+        raise ConfigError("there is no text to train on: give a CORPUS, or the --config of a run that had one.")
+    data, known = data_of(_text_of(config)), Data()
+    if data is not None:  # flags go before it
+        changes = {name: value for name, value in given.to_dict().items() if value != known.to_dict()[name]}
+        data = dataclasses.replace(data, **changes)
+        if (tokens := as_token_files(data.files)) is not None:
+            return tokens
+    return find_again(config, data, recipe)
+
+
+def begin(
+    out: Path,
+    name: str,
+    found: Found | TokenFiles,
+    recipe: Recipe,
+    chosen: Collection[str] = (),
+    group: Group = ALONE,
+) -> Trainer:
     """Build tokenizer and data, make the run folder, and start training. Raises ValueError with a sentence.
 
-    chosen: the settings that were given, and are not the preset's.
+    chosen: the settings that were given, and are not the preset's; group: the processes that train together.
     """
-    _say(f"{corpus.name}: {len(corpus.text):,} characters, {corpus.encoding}", *corpus.notes)
-    if recipe.cleaning.active:
-        cleaned = clean(corpus, recipe.cleaning)
-        corpus = cleaned.corpus
-        _say(*accounts(cleaned))
-    prepared = set_up(corpus, recipe, chosen=chosen)
-    _say(*prepared.notes)
-    folder = RunFolder.create(out, name, prepared.recipe, about(corpus))
-    trainer = Trainer(folder, prepared)
+    prepared, source = _prepared(found, recipe, chosen, _say)
+    group.share((prepared.tokenizer, prepared.recipe))
+    _check_same_text(prepared, group)
+    folder = RunFolder.create(out, name, prepared.recipe, source)
+    trainer = Trainer(folder, prepared, group=group)
     trainer.start()
     return trainer
+
+
+def _work_along(out: Path, found: Found | TokenFiles, recipe: Recipe, group: Ranks) -> int:
+    """The same in a process that is not the first, with the first one's tokenizer."""
+    tokenizer, recipe = group.share()
+    prepared, _ = _prepared(found, recipe, (), lambda *_: None, tokenizer)
+    _check_same_text(prepared, group)
+    _leave_signals_to_the_first()
+    return work(RunFolder(out), prepared, None, group)
+
+
+def _check_same_text(prepared: Prepared, group: Group) -> None:
+    if group.size > 1:
+        apart = "the processes do not read the same text: give each machine the same CORPUS."
+        group.check_same(fingerprint(prepared.data), apart)
+
+
+def _prepared(
+    found: Found | TokenFiles,
+    recipe: Recipe,
+    chosen: Collection[str],
+    say: Callable[..., None],
+    tokenizer: Tokenizer | None = None,
+) -> tuple[Prepared, dict[str, Any]]:
+    """What the trainer needs, and what the run says of its text. Raises ValueError with a sentence."""
+    found.check(recipe)
+    if isinstance(found, TokenFiles):
+        say(found.sentence)
+        return found.prepare(recipe), found.about()
+    corpus, size = found.corpus, found.data.characters
+    say(f"{corpus.name}: {len(corpus.text):,} characters, {corpus.encoding}", *corpus.notes, *found.notes)
+    if recipe.cleaning.active and found.ready is None:
+        cleaned = clean(corpus, recipe.cleaning)
+        corpus = cleaned.corpus
+        say(*accounts(cleaned))
+    if size not in (None, len(corpus.text)) and found.ready is None:
+        say(f"It is not the text that the config tells of: {len(corpus.text):,} characters are left, not {size:,}.")
+
+    def learn(wanted: Recipe) -> Tokenizer:
+        return tokenizer or (found.learn(wanted) if found.learn else None) or build_tokenizer(corpus, wanted)
+
+    prepared = set_up(corpus, recipe, learn, chosen=chosen)
+    say(*prepared.notes)
+    data = dataclasses.replace(found.data, characters=size if found.ready else len(corpus.text))
+    return prepared, about(corpus) | {"data": data.to_dict()}
 
 
 def _say(*sentences: str) -> None:
@@ -137,12 +346,18 @@ def _text_of(path: Path) -> str:
         raise ConfigError(f"{path} cannot be read ({reason}): give --config the path of a .yaml file.") from error
 
 
-def _follow(trainer: Trainer, quiet: bool) -> int:
-    """Show a run's events until it ends; Ctrl-C stops it and keeps its weights."""
-    cursor = 0
-    with tqdm(
-        total=trainer.recipe.train.steps, unit="step", disable=True if quiet else None, dynamic_ncols=True
-    ) as bar:
+def _follow(trainer: Trainer, quiet: bool, cursor: int = 0) -> int:
+    """Show a run's events from a cursor on until it ends; Ctrl-C stops it and keeps its weights."""
+    if launched() or restarted():  # asked to end by torchrun, it ends as by Ctrl-C
+
+        def stop(*_: object) -> None:
+            give_up_after(_STOP_S)
+            trainer.stop()
+
+        signal.signal(signal.SIGTERM, stop)
+    first = trainer.log.tail(1)[0].step if cursor else 0
+    steps, hidden = trainer.recipe.train.steps, True if quiet else None
+    with tqdm(total=steps, initial=first, unit="step", disable=hidden, dynamic_ncols=True) as bar:
         while not (trainer.over and not trainer.log.since(cursor)[0]):
             try:
                 trainer.log.wait(cursor, timeout=0.5)
@@ -156,15 +371,24 @@ def _follow(trainer: Trainer, quiet: bool) -> int:
     return int(trainer.state != "finished")
 
 
+def _leave_signals_to_the_first() -> None:
+    """A process that is not the first ends when that one says so, or if it does not."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: give_up_after(_STOP_S))
+
+
 def _show(event: object, bar: tqdm[Any]) -> None:
     """Print one event beside the progress bar."""
     match event:
         case Started():
-            bar.write(f"{event.parameters:,} parameters on {event.device}")
+            several = f", {event.processes} processes" if event.processes else ""
+            bar.write(f"{event.parameters:,} parameters on {event.device}{several}")
         case Stepped():
             bar.update(event.step - bar.n)
             soft = {} if event.soft_loss is None else {"teacher": f"{event.soft_loss:.3f}"}
             bar.set_postfix(soft, loss=f"{event.loss:.3f}", tokens_per_s=f"{event.tokens_per_s:,.0f}", refresh=False)
+        case TakenUp():
+            bar.write(f"goes on from step {event.step:,} of {event.steps:,}")
         case Copied():
             bar.write(f"{event.rows:,} of {event.of:,} embedding rows were copied: {', '.join(event.tokens[:20])} …")
         case BaselinesKnown(nats=nats) if nats:

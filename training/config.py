@@ -18,6 +18,9 @@ TokenizerKind = Literal["char", "word", "words", "bpe", "gpt2"]
 Cut = Literal["blocks", "documents"]
 Schedule = Literal["cosine", "linear", "constant"]
 OptimizerKind = Literal["adamw", "muon"]
+Precision = Literal["auto", "float32", "bfloat16"]
+Sharding = Literal["none", "fsdp"]
+LogTo = Literal["", "tensorboard", "trackio", "both"]
 
 
 def _doc(help: str, default: Any) -> Any:
@@ -30,12 +33,15 @@ class TrainConfig:
 
     steps: int = _doc("Number of updates of the weights.", 1000)
     batch_size: int = _doc("Stretches of text in one step.", 24)
+    accumulate: int = _doc("Batches of that size added up in one step, in the memory of one.", 1)
     optimizer: OptimizerKind = _doc("adamw; or muon: Muon for the matrices in the blocks, AdamW for the rest.", "adamw")
     learning_rate: float = _doc("Size of AdamW's updates at their largest.", 2e-3)
     muon_learning_rate: float = _doc("Size of Muon's updates at their largest; on the same schedule.", 0.03)
+    muon_momentum: float = _doc("Muon's memory of the gradient, 0 to below 1; short runs want less of it.", 0.95)
     final_lr_share: float = _doc("Learning rate at the last step, as a share of the largest.", 0.1)
     warmup_steps: int = _doc("Steps in which the learning rate rises from 0 to its largest.", 50)
     schedule: Schedule = _doc("How the learning rate falls afterwards: cosine, linear, or constant.", "cosine")
+    cooldown_share: float = _doc("Last share of the steps in which it falls; before, it stays at its largest.", 1.0)
     weight_decay: float = _doc("How strongly AdamW pulls the matrices towards 0.", 0.1)
     beta1: float = _doc("AdamW's memory of the gradient, 0 to below 1.", 0.9)
     beta2: float = _doc("AdamW's memory of the squared gradient, 0 to below 1.", 0.99)
@@ -53,18 +59,30 @@ class TrainConfig:
     teacher_temperature: float = _doc("Temperature at which teacher and student are compared.", 2.0)
     embeddings_from: str = _doc("Checkpoint whose embedding rows are copied for the tokens that both know.", "")
     until_val_loss: float | None = _doc("Stop as soon as the validation loss is at or below this.", None)
+    save_every_s: float = _doc("Seconds after which the run's state is written at the latest; 0: at evaluations.", 10.0)
+    snapshots_mb: int = _doc("Room for weights kept through training, in MB; 0 = none are kept.", 64)
     seed: int = _doc("Fixes the first weights, the order of the data and the samples.", 1337)
     device: str = _doc("auto, cpu, cuda or mps.", "auto")
+    precision: Precision = _doc(
+        "Numbers of the matrix products: float32, bfloat16, or auto: the latter where the machine has it.", "float32"
+    )
+    sharding: Sharding = _doc(
+        "Under torchrun: none (each process holds all weights) or fsdp (weights and optimizer shared out).", "none"
+    )
+    log_to: LogTo = _doc("Also log for other tools: tensorboard, trackio, or both; empty = no.", "")
     threads: int = _doc("CPU threads; 0 follows the cores that are really free.", 0)
 
     def __post_init__(self) -> None:
         rules = (
             ("steps", self.steps >= 1, "at least 1"),
             ("batch_size", 1 <= self.batch_size <= 4096, "from 1 to 4096 (24 is a good start)"),
+            ("accumulate", 1 <= self.accumulate <= 65_536, "from 1 to 65,536 (1 = no accumulation)"),
             ("learning_rate", 0 < self.learning_rate <= 1, "above 0 and at most 1 (0.001 is usual)"),
             ("muon_learning_rate", 0 < self.muon_learning_rate <= 1, "above 0 and at most 1 (0.03 is usual)"),
+            ("muon_momentum", 0 <= self.muon_momentum < 1, "from 0 to below 1 (0.95 is usual)"),
             ("final_lr_share", 0 <= self.final_lr_share <= 1, "from 0 to 1"),
             ("warmup_steps", self.warmup_steps >= 0, "0 or more"),
+            ("cooldown_share", 0 < self.cooldown_share <= 1, "above 0 and at most 1 (1 = from the warm-up on)"),
             ("weight_decay", 0 <= self.weight_decay <= 10, "from 0 to 10 (0.1 is usual)"),
             ("beta1", 0 <= self.beta1 < 1, "from 0 to below 1 (0.9 is usual)"),
             ("beta2", 0 <= self.beta2 < 1, "from 0 to below 1 (0.99 is usual)"),
@@ -78,16 +96,18 @@ class TrainConfig:
             ("sample_top_k", self.sample_top_k >= 0, "0 (all) or more"),
             ("teacher_share", 0 <= self.teacher_share <= 1, "from 0 to 1 (0.5 is usual)"),
             ("teacher_temperature", 0 < self.teacher_temperature <= 100, "above 0 and at most 100 (2 is usual)"),
+            ("save_every_s", 0 <= self.save_every_s <= 86_400, "from 0 (at evaluations) to 86,400 seconds"),
+            ("snapshots_mb", 0 <= self.snapshots_mb <= 1_000_000, "from 0 (none) to 1,000,000"),
             ("seed", 0 <= self.seed < 2**63, "a whole number from 0"),
             ("threads", 0 <= self.threads <= 1024, "0 (automatic) or the number of threads"),
         )
         for name, fine, meaning in rules:
             if not fine:
                 raise ConfigError(f"{name} is {getattr(self, name)}; use {meaning}.")
-        if self.schedule not in get_args(Schedule):
-            raise ConfigError(f"schedule is {self.schedule!r}; choose one of {', '.join(get_args(Schedule))}.")
-        if self.optimizer not in get_args(OptimizerKind):
-            raise ConfigError(f"optimizer is {self.optimizer!r}; choose one of {', '.join(get_args(OptimizerKind))}.")
+        choices = {"schedule": Schedule, "optimizer": OptimizerKind, "precision": Precision}
+        for name, kinds in (choices | {"sharding": Sharding, "log_to": LogTo}).items():
+            if getattr(self, name) not in get_args(kinds):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(get_args(kinds))}.")
         if self.until_val_loss is not None and not self.val_fraction:
             raise ConfigError(
                 "until_val_loss needs held-out text: set val_fraction to 0.1, or leave until_val_loss out."
@@ -106,7 +126,8 @@ class TrainConfig:
             return self.learning_rate * step / self.warmup_steps
         if self.schedule == "constant":
             return self.learning_rate
-        done = min(1.0, (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
+        begin = max(self.warmup_steps, round(self.steps * (1 - self.cooldown_share)))
+        done = min(1.0, max(0.0, (step - begin) / max(1, self.steps - begin)))
         fall = 0.5 * (1 + math.cos(math.pi * done)) if self.schedule == "cosine" else 1 - done
         return self.learning_rate * (self.final_lr_share + (1 - self.final_lr_share) * fall)
 

@@ -33,10 +33,15 @@ class Blocks:
     val: Tensor
     token_bytes: Tensor
     context: int
+    digest: str | None = None
+    """Tells this text from another where that is known already, as of token files (tokens.py)."""
 
-    def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Random stretches of the training stream: inputs and targets, both (B, T) on the CPU."""
-        starts = torch.randint(len(self.train) - self.context, (size, 1), generator=generator)
+    def batch(self, size: int, generator: torch.Generator, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Random stretches of the training stream: inputs and targets, both (B, T) on the CPU.
+
+        rows: which of the batch are read; all of them are drawn.
+        """
+        starts = torch.randint(len(self.train) - self.context, (size, 1), generator=generator)[rows]
         at = starts + torch.arange(self.context + 1)  # B T+1
         window = self.train[at].long()
         return window[:, :-1], window[:, 1:]
@@ -91,9 +96,12 @@ class Sequences:
             train_ids, val_ids, train_spans, val_spans, train_documents, val_documents, token_bytes, context
         )  # fmt: skip
 
-    def batch(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Random examples: inputs and targets, both (B, longest of them) on the CPU, targets MASKED behind the end."""
-        chosen = torch.randint(len(self.train_spans), (size,), generator=generator)
+    def batch(self, size: int, generator: torch.Generator, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Random examples: inputs and targets, both (B, longest of them) on the CPU, targets MASKED behind the end.
+
+        rows: which of the batch are read; all of them are drawn.
+        """
+        chosen = torch.randint(len(self.train_spans), (size,), generator=generator)[rows]
         return _padded(self.train, self.train_spans[chosen])
 
     def held_out(self, tokens: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:

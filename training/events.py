@@ -26,13 +26,15 @@ class Event:
 
 @dataclass(frozen=True)
 class Started(Event):
-    """The first line of a run. bytes_per_token: on average, in the held-out text where there is one."""
+    """The first line of a run. bytes_per_token: on average, in the held-out text where there is one; processes: how
+    many train together, where several do."""
 
     kind: ClassVar[str] = "started"
     steps: int
     parameters: int
     device: str
     bytes_per_token: float | None = None
+    processes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,30 @@ class Resumed(Event):
     """Training goes on."""
 
     kind: ClassVar[str] = "resumed"
+
+
+@dataclass(frozen=True)
+class Changed(Event):
+    """Settings were changed in flight, from the next step on; both stand here, whichever of them changed.
+
+    rate: factor on the learning rates of the schedule; batch_size: stretches of text in one step.
+    """
+
+    kind: ClassVar[str] = "changed"
+    rate: float
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class TakenUp(Event):
+    """The run goes on from a checkpoint, after its program had ended or to be trained for longer.
+
+    steps: in all, from now on; threads: CPU threads, on which the order of its sums depends.
+    """
+
+    kind: ClassVar[str] = "taken up"
+    steps: int
+    threads: int
 
 
 @dataclass(frozen=True)

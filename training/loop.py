@@ -6,15 +6,15 @@ a stop is closing the generator.
 
 from __future__ import annotations
 
+import hashlib
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from model import GPT, Tokenizer
 from model.decoding import generate
@@ -22,36 +22,21 @@ from model.sampling import Settings
 from training.config import TrainConfig
 from training.data import MASKED, Data
 from training.distill import Teacher
+from training.distributed import ALONE, Group
 from training.events import Evaluated, Event, Finished, Sampled, Started, Stepped
-from training.optim import Optimizer, make_optimizer
+from training.lens import Lens
+from training.precision import products
+from training.state import Chance, LoopState
 from training.threads import one_thread
 
+NO_NUMBER = "the loss is no longer a number"
+"""What a run that broke in this way says first; diagnosis.py knows it by that."""
 _FIRST_SAMPLE = 40  # tokens
+_PIECE = 1 << 20  # tokens looked at together
 
 
 class TrainingError(ValueError):
     """Training cannot go on; the message says why and what to change."""
-
-
-class Chance(AbstractContextManager[None]):
-    """A stream of random numbers of one's own for what draws from the process's generator: first weights and dropout.
-
-    Inside `with`, that generator (the CPU's) stands where this stream stood, and every other stream waits outside; so
-    two trainings in one process do not change each other's numbers.
-    """
-
-    _turn = threading.Lock()
-
-    def __init__(self, seed: int) -> None:
-        self._state = torch.Generator().manual_seed(seed).get_state()
-
-    def __enter__(self) -> None:
-        self._turn.acquire()
-        torch.set_rng_state(self._state)
-
-    def __exit__(self, *_: object) -> None:
-        self._state = torch.get_rng_state()
-        self._turn.release()
 
 
 def pick_device(name: str) -> torch.device:
@@ -73,100 +58,179 @@ def train_steps(
     tokenizer: Tokenizer,
     clock: Callable[[], float] = time.perf_counter,
     teacher: Teacher | None = None,
+    state: LoopState | None = None,
+    group: Group = ALONE,
+    lens: Lens | None = None,
 ) -> Iterator[Event]:
     """Train `model` in place, yielding what happens. Raises TrainingError when the loss is no longer a number.
 
     The model, and the teacher where there is one, must be where the training is to happen. The order: Started, an
     evaluation and a sample before the first step, then a Stepped a step, Evaluated and Sampled where they are due,
-    Finished.
+    Finished. state: where it stands, kept up to date before each event; one that was restored goes on from there.
+    group: the processes that train it together; all of them come by here, with the same state but for samples.
+    lens: looks closely at a step where it is wanted; for one process alone.
     """
-    device = model.device
-    optimizer = make_optimizer(model, config)
-    order = torch.Generator().manual_seed(config.seed)
-    chance: AbstractContextManager[None] = nullcontext()
-    if model.config.dropout:
-        if device.type == "cpu":
-            chance = Chance(config.seed)
-        else:  # an accelerator has a generator of its own, which two trainings on it share
-            with Chance(config.seed):  # the CPU's is seeded along with it
-                torch.manual_seed(config.seed)
-    begun, best, recent = clock(), math.inf, list[float]()
-    yield Started(0, 0.0, config.steps, model.parameter_count(), device.type, bytes_per_token(data))
-    for step in range(config.steps + 1):
-        if step:
-            tick = clock()
-            batch = data.batch(config.batch_size, order)
-            loss, soft_loss, grad_norm, lr = _update(model, batch, config, optimizer, chance, teacher, step)
-            if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-                raise TrainingError(_diverged(step, config, recent))
-            recent.append(loss)
-            now = clock()
-            tokens = int((batch[1] != MASKED).sum())
-            yield Stepped(step, now - begun, loss, lr, grad_norm, tokens / max(now - tick, 1e-9), soft_loss)
-        last = step == config.steps
-        if last or step % config.eval_every == 0:
-            val_loss, bits = evaluate(model, data, config.eval_tokens, config.batch_size)
-            if val_loss is not None and not math.isfinite(val_loss):
-                raise TrainingError(_diverged(step, config, recent))
-            mean = sum(recent) / len(recent) if recent else None
-            watched = val_loss if val_loss is not None else mean
-            improved = watched is not None and watched < best
-            best = min(best, watched if watched is not None else best)
-            recent.clear()
-            yield Evaluated(step, clock() - begun, mean, val_loss, bits, improved)
-            if config.until_val_loss is not None and val_loss is not None and val_loss <= config.until_val_loss:
-                yield Finished(step, clock() - begun, "target")
-                return
-        if config.sample_every and (last or step % config.sample_every == 0):
-            # Before the first step it is noise: a short one will do, and the first step need not wait for more.
-            length = config.sample_tokens if step else min(config.sample_tokens, _FIRST_SAMPLE)
-            text = sample(model, tokenizer, config, length)
-            yield Sampled(step, clock() - begun, config.sample_prompt, text)
-    yield Finished(config.steps, clock() - begun, "done")
+    state = state if state is not None else LoopState.fresh(model, config)
+    begun = clock() - state.wall_s
+
+    def wall() -> float:
+        state.wall_s = clock() - begun
+        return state.wall_s
+
+    if not state.begun:
+        state.begun = True
+        several = group.size if group.size > 1 else None
+        size = bytes_per_token(data)
+        yield Started(0, 0.0, config.steps, model.parameter_count(), model.device.type, size, several)
+    while True:
+        last = state.step >= config.steps
+        if state.measured < state.step and (last or state.step % config.eval_every == 0):
+            yield _measure(model, data, config, state, wall, group)
+        measured = state.val_loss if state.measured == state.step else None
+        if config.until_val_loss is not None and measured is not None and measured <= config.until_val_loss:
+            yield Finished(state.step, wall(), "target")
+            return
+        sampling = config.sample_every and (last or state.step % config.sample_every == 0)
+        if sampling and state.sampled < state.step:
+            state.sampled = state.step
+            if group.rank == 0 or group.sharded:
+                # Before the first step it is noise: a short one will do, and the first step need not wait for more.
+                length = config.sample_tokens if state.step else min(config.sample_tokens, _FIRST_SAMPLE)
+                text = sample(model, tokenizer, config, length)
+                yield Sampled(state.step, wall(), config.sample_prompt, text)
+        if last:
+            break
+        if not group.go_on():
+            yield Finished(state.step, wall(), "stopped")
+            return
+        yield _step(model, data, config, teacher, state, wall, group, lens)
+    yield Finished(state.step, wall(), "done")
 
 
-def _update(
+def _step(
+    model: GPT,
+    data: Data,
+    config: TrainConfig,
+    teacher: Teacher | None,
+    state: LoopState,
+    wall: Callable[[], float],
+    group: Group,
+    lens: Lens | None,
+) -> Stepped:
+    """One update: loss on the text before it, loss against the teacher, gradient norm before clipping."""
+    before, step = wall(), state.step + 1
+    lens = lens if lens is not None and lens.wanted else None
+    lr = config.lr_at(step) * state.rate
+    rows = state.batch_size * config.accumulate * group.size
+    batch = data.batch(rows, state.order, group.rows(rows))
+    model.train()
+    state.optimizer.zero_grad()
+    if lens is not None:
+        lens.begin(model)
+    found, soft_loss, tokens = _gradients(model, batch, config, teacher, state, group, lens)
+    if lens is not None:
+        lens.backward(model)
+    norm = group.clip(model, config.grad_clip or math.inf)
+    state.optimizer.step(lr / config.learning_rate)
+    length = norm.item()
+    if not (math.isfinite(found) and math.isfinite(length)):
+        raise TrainingError(_diverged(step, config, state))
+    if lens is not None:
+        lens.end(model, step, batch, found, lr, length)
+    state.step = step
+    state.recent.append(found)
+    speed = tokens / max(wall() - before, 1e-9)
+    return Stepped(step, state.wall_s, found, lr, length, speed, soft_loss if teacher else None)
+
+
+def _gradients(
     model: GPT,
     batch: tuple[Tensor, Tensor],
     config: TrainConfig,
-    optimizer: Optimizer,
-    chance: AbstractContextManager[None],
     teacher: Teacher | None,
-    step: int,
-) -> tuple[float, float | None, float, float]:
-    """One step: loss on the text before it, loss against the teacher, gradient norm before clipping, learning rate."""
-    lr = config.lr_at(step)
-    inputs, targets = (part.to(model.device, non_blocking=True) for part in batch)
-    model.train()
-    with chance:
-        logits = model(inputs)
-    loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=MASKED)
-    soft_loss = teacher.loss(inputs, logits, targets) if teacher else None
-    whole = loss if teacher is None or soft_loss is None else torch.lerp(loss, soft_loss, teacher.share)
-    optimizer.zero_grad()
-    whole.backward()  # type: ignore[no-untyped-call]
-    grad_norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf)
-    optimizer.step(lr / config.learning_rate)
-    return loss.item(), None if soft_loss is None else soft_loss.item(), grad_norm.item(), lr
+    state: LoopState,
+    group: Group,
+    lens: Lens | None = None,
+) -> tuple[float, float, int]:
+    """Leave the whole batch's gradient in the parameters; its loss, that against the teacher, and its targets.
+
+    batch: this process's rows of it, taken a batch at a time. Every target counts the same, in whichever part.
+    """
+    inputs, targets = (torch.split(part.to(model.device, non_blocking=True), state.batch_size) for part in batch)
+    counts = [int((part != MASKED).sum()) for part in torch.split(batch[1], state.batch_size)]
+    tokens = int(group.total([sum(counts)])[0])
+    drawn, losses = _drawn(model, config, state, group), list[Tensor]()
+    for number, (x, y, count) in enumerate(zip(inputs, targets, counts, strict=True), 1):
+        share = count / tokens
+        with group.adding(model, more=number < len(counts)):
+            with drawn, products(config.precision, model.device):
+                logits = group.forward(model)(x).float()
+            loss = F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=MASKED)
+            if lens is not None:
+                lens.take(logits.detach(), y)
+            soft_loss = teacher.loss(x, logits, y) if teacher else loss
+            whole = torch.lerp(loss, soft_loss, teacher.share) if teacher else loss
+            mean = whole * (share * group.size)
+            mean.backward()  # type: ignore[no-untyped-call]  # the mean over the processes is taken when they are added
+        losses.append(torch.stack((loss.detach(), soft_loss.detach())) * share)
+    found, soft = group.total(torch.stack(losses).sum(0).tolist())
+    return found, soft, tokens
 
 
-def evaluate(model: GPT, data: Data, tokens: int, batch_size: int) -> tuple[float | None, float | None]:
+def _drawn(model: GPT, config: TrainConfig, state: LoopState, group: Group) -> AbstractContextManager[object]:
+    """For `with` around a forward pass of a step: dropout draws from the run's own numbers.
+
+    Processes other than the first draw from numbers of their own, which follow from the step: nothing has to be kept.
+    """
+    on_cpu = model.device.type == "cpu"
+    if not model.config.dropout or (group.rank == 0 and not on_cpu):
+        return nullcontext()
+    if group.rank == 0:
+        return state.chance
+    digest = hashlib.sha256(f"{config.seed} {state.step} {group.rank}".encode()).digest()
+    seed = int.from_bytes(digest[:7])
+    if on_cpu:
+        return Chance(seed)
+    torch.cuda.manual_seed(seed)
+    return nullcontext()
+
+
+def _measure(
+    model: GPT, data: Data, config: TrainConfig, state: LoopState, wall: Callable[[], float], group: Group
+) -> Evaluated:
+    """The held-out loss, and whether it is the best so far; that of the training where nothing is held out."""
+    val_loss, bits = evaluate(model, data, config.eval_tokens, config.batch_size, group)
+    if val_loss is not None and not math.isfinite(val_loss):
+        raise TrainingError(_diverged(state.step, config, state))
+    mean = sum(state.recent) / len(state.recent) if state.recent else None
+    watched = val_loss if val_loss is not None else mean
+    improved = watched is not None and watched < state.best
+    state.best = min(state.best, watched if watched is not None else state.best)
+    state.recent.clear()
+    state.measured, state.val_loss = state.step, val_loss
+    return Evaluated(state.step, wall(), mean, val_loss, bits, improved)
+
+
+def evaluate(
+    model: GPT, data: Data, tokens: int, batch_size: int, group: Group = ALONE
+) -> tuple[float | None, float | None]:
     """Loss on the held-out text: nats per token and bits per byte, over about `tokens` tokens; None without such text.
 
     Bits per byte divides by the UTF-8 bytes of the very tokens that were predicted, so runs with different tokenizers
-    can be compared.
+    can be compared. group: those who share the work, and all get the result.
     """
-    nats, count, size = 0.0, 0, 0.0
+    nats, count, size = 0.0, 0.0, 0.0
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        for inputs, targets in data.held_out(tokens, batch_size):
+        for inputs, targets in group.shared(data.held_out(tokens, batch_size)):
             logits, wanted = model(inputs.to(model.device)), targets.flatten().to(model.device)
             nats += F.cross_entropy(logits.flatten(0, 1), wanted, ignore_index=MASKED, reduction="sum").item()
             real = targets[targets != MASKED]
             count += real.numel()
             size += data.token_bytes[real].sum().item()
     model.train(was_training)
+    nats, count, size = group.total((nats, count, size))
     if not count:
         return None, None
     return nats / count, nats / math.log(2) / size if size else None
@@ -176,7 +240,10 @@ def bytes_per_token(data: Data) -> float | None:
     """UTF-8 bytes of a token on average, in the held-out text where there is one: what parts nats a token from bits
     per byte. None for a text without bytes."""
     ids = data.val if len(data.val) else data.train
-    return float(data.token_bytes[ids].mean()) or None
+    counts = torch.zeros(len(data.token_bytes), dtype=torch.int64)  # (V,)
+    for part in torch.split(ids, _PIECE):  # no second copy of a long text, and nothing of one that stays on disk
+        counts += torch.bincount(part.long(), minlength=len(counts))
+    return float(counts.double() @ data.token_bytes.double()) / max(1, len(ids)) or None
 
 
 def sample(model: GPT, tokenizer: Tokenizer, config: TrainConfig, tokens: int) -> str:
@@ -191,11 +258,11 @@ def sample(model: GPT, tokenizer: Tokenizer, config: TrainConfig, tokens: int) -
     return tokenizer.decode([token for token in written if token != tokenizer.end_of_text])
 
 
-def _diverged(step: int, config: TrainConfig, recent: list[float]) -> str:
-    rate, muon = config.learning_rate, config.muon_learning_rate
+def _diverged(step: int, config: TrainConfig, state: LoopState) -> str:
+    rate, muon, recent = config.learning_rate * state.rate, config.muon_learning_rate * state.rate, state.recent
     others = f", and Muon's {muon / 10:.1g} instead of {muon:g}" if config.optimizer == "muon" else ""
     was = f" (it was {recent[-1]:.3f} a step before)" if recent else ""
     return (
-        f"the loss is no longer a number since step {step}{was}: the updates were too large. "
+        f"{NO_NUMBER} since step {step}{was}: the updates were too large. "
         f"Train again with a learning rate of {rate / 10:.1g} instead of {rate:g}{others}."
     )

@@ -48,7 +48,8 @@ def make_optimizer(model: GPT, config: TrainConfig) -> Optimizer:
     inside = [p for block in model.blocks for p in block.parameters() if p.dim() == 2]
     others = [p for p in model.parameters() if not any(p is matrix for matrix in inside)]
     parts = {block.attn.qkv.weight: 3 for block in model.blocks}  # type: ignore[union-attr]
-    muon = Muon(inside, config.muon_learning_rate, config.weight_decay, splits=parts)  # type: ignore[arg-type]
+    rate, momentum = config.muon_learning_rate, config.muon_momentum
+    muon = Muon(inside, rate, config.weight_decay, momentum, splits=parts)  # type: ignore[arg-type]
     return Optimizer(muon, make_adamw(model, config, others))
 
 

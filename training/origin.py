@@ -98,6 +98,11 @@ class Found:
     ready: Recipe | None = None
     learn: Callable[[Recipe], Tokenizer | None] | None = None
 
+    @property
+    def name(self) -> str:
+        """Of the text."""
+        return self.corpus.name
+
     def check(self, recipe: Recipe) -> None:
         """Raises ConfigError where a recipe wants a text that is ready otherwise than it is."""
         for name in ("cleaning", "cut", "max_documents") if self.ready is not None else ():

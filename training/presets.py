@@ -106,4 +106,36 @@ _ALL = (
 )  # fmt: skip
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
+
+
+def _gpt2(name: str, size: str, layers: int, heads: int, width: int, rate: float, steps: int) -> Preset:
+    """GPT-2 in one of its four sizes, on 20 tokens a parameter (Hoffmann et al., 2022) in batches of half a million,
+    with the learning rates of Brown et al., 2020."""
+    return Preset(
+        name,
+        f"GPT-2, {size} parameters",
+        f"GPT-2's own shape and vocabulary with {size} parameters, for a GPU or several: docs/scaling.md.",
+        Recipe(
+            tokenizer="gpt2",
+            model={"layers": layers, "heads": heads, "width": width, "context": 1024, "activation": "gelu_tanh"},
+            train=TrainConfig(
+                steps=steps, batch_size=8, accumulate=64, learning_rate=rate, beta2=0.95, warmup_steps=steps // 20,
+                val_fraction=0.01, eval_every=250, eval_tokens=131_072, sample_every=500, precision="auto",
+                save_every_s=600.0,
+            ),
+        ),
+    )  # fmt: skip
+
+
+LARGE: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        _gpt2("gpt2", "124 million", 12, 12, 768, 6e-4, 4_750),
+        _gpt2("gpt2-medium", "355 million", 24, 16, 1024, 3e-4, 13_500),
+        _gpt2("gpt2-large", "774 million", 36, 20, 1280, 2.5e-4, 29_500),
+        _gpt2("gpt2-xl", "1.5 billion", 48, 25, 1600, 2e-4, 59_400),
+    )
+}
+"""For the command line: no browser tab waits for these."""
+EVERY = PRESETS | LARGE
 DEFAULT = "fast"

@@ -11,6 +11,7 @@ from training.config import Recipe
 from training.corpus import Corpus
 from training.data import Data, build_tokenizer, documents_of, prepare
 from training.distill import Teacher
+from training.estimate import check_fits
 from training.kept import Texts, texts_of
 
 
@@ -56,6 +57,7 @@ def set_up(
             notes.append(f"The text allows a vocabulary of {error.possible:,} and not {recipe.vocab_size:,}.")
             recipe = recipe.with_changes({"vocab_size": error.possible})
             tokenizer = learn(recipe)
+    check_fits(recipe.model_config(tokenizer.vocab_size), recipe.train)
     recipe = _with_sample_prompt(recipe, corpus, tokenizer)
     data = prepare(corpus, tokenizer, recipe)
     teacher = None

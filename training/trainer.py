@@ -12,18 +12,21 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from model import GPT, GPTConfig, save_checkpoint
+from model import GPT, ConfigError, GPTConfig, save_checkpoint
+from model.checkpoint import write_atomically
+from training import sharded
 from training.artifacts import append_sample, draw_loss, write_recipe
 from training.baselines import Baselines, measure
-from training.distill import copy_embeddings
+from training.distributed import ALONE, Group, Order, Ranks
 from training.events import (
     BaselinesKnown,
+    Changed,
     Copied,
     Evaluated,
     Event,
@@ -34,13 +37,21 @@ from training.events import (
     Resumed,
     Sampled,
     Stepped,
+    TakenUp,
     Threads,
 )
 from training.kept import keep_text
-from training.loop import Chance, pick_device, train_steps
-from training.runs import RunFolder
+from training.lens import Lens, StepLook
+from training.loop import pick_device, train_steps
+from training.resume import Cadence, Resumption, find_resumption, fingerprint, pack, take_up
+from training.runs import RunFolder, RunInfo
 from training.setup import Prepared
+from training.snapshots import Snapshots
+from training.standing import stand
+from training.state import LoopState
+from training.steering import Steering, check_change
 from training.threads import ThreadCount
+from training.writers import Log
 
 _log = logging.getLogger(__name__)
 _THREADS_EVERY_S = 2.0
@@ -84,8 +95,11 @@ class Trainer:
     any time.
     """
 
-    def __init__(self, folder: RunFolder, prepared: Prepared) -> None:
-        self.folder, self.prepared = folder, prepared
+    def __init__(
+        self, folder: RunFolder, prepared: Prepared, again: Resumption | None = None, group: Group = ALONE
+    ) -> None:
+        """group: the processes that train together, of which this is the first."""
+        self.folder, self.prepared, self._again, self._group = folder, prepared, again, group
         self.recipe, self.tokenizer = prepared.recipe, prepared.tokenizer
         self.config: GPTConfig = self.recipe.model_config(self.tokenizer.vocab_size)
         self.log = EventLog()
@@ -93,6 +107,9 @@ class Trainer:
         self.snapshot: Snapshot | None = None
         self._go = threading.Event()
         self._go.set()
+        self._asked = threading.Event()
+        self._lens = Lens()
+        self._changes = Steering(again.planned if again is not None else ())
         self._stop = threading.Event()
         self._steering = threading.Lock()
         self._want_snapshot = threading.Event()
@@ -100,11 +117,61 @@ class Trainer:
         self._thread = threading.Thread(target=self._run, name=f"train {folder.id}", daemon=True)
         self._last: Event | None = None
         self._loss: float | None = None
+        self._measured: Evaluated | None = None
         self._keeping: Future[None] | None = None
         self._counting: Future[Baselines] | None = None
         self._counted = False
+        self._cadence = Cadence(self.recipe.train.save_every_s)
+        self._fingerprint: str | None = None
+        self._snapshots: Snapshots | None = None
+        self._elsewhere: Log | None = None
         self._when_over: list[Callable[[], None]] = []
         self._when_still: list[Callable[[], None]] = []
+        if again is not None:
+            self._stand_where_it_stood(again)
+
+    @classmethod
+    def resumed(cls, folder: RunFolder, more: int | None = None, group: Group = ALONE) -> Trainer:
+        """The trainer of a run that was interrupted, stopped or came to its end, to go on from its last checkpoint.
+
+        more: steps to train from there; None: those that are left. Until it starts, the folder stays as it is.
+        Raises ValueError with a sentence where the run cannot go on.
+        """
+        prepared, again = find_resumption(folder, more)
+        return cls(folder, prepared, again, group)
+
+    def _stand_where_it_stood(self, again: Resumption) -> None:
+        for event in again.events:
+            self.log.append(event)
+            self._last = event
+            self._loss = event.loss if isinstance(event, Stepped) else self._loss
+            self._measured = event if isinstance(event, Evaluated) else self._measured
+            self._counted = self._counted or isinstance(event, BaselinesKnown)
+        if again.model is not None:
+            state = {name: value.detach() for name, value in again.model.state_dict().items()}
+            measured = self._measured if self._measured and self._measured.step == again.step else None
+            self._snapshot_of(again.step, state, measured)
+
+    @property
+    def info(self) -> RunInfo:
+        """What the run is, as it will stand on disk once it has started."""
+        info = self.folder.info()
+        return replace(info, recipe=self.recipe, taken_up=self._again.anew) if self._again is not None else info
+
+    @property
+    def resumed_at(self) -> int:
+        """The step from which it goes on; 0 for a new run."""
+        return self._again.step if self._again is not None else 0
+
+    @property
+    def untouched(self) -> bool:
+        """Whether its folder stands as a run of an earlier time left it, which was to be taken up and has not been."""
+        return self._again is not None and not self.begun
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has started, and has its folder for itself."""
+        return self._thread.ident is not None
 
     def start(self) -> None:
         """Begin training in the background; a run that began before, or was stopped in the queue, stays as it is."""
@@ -136,22 +203,72 @@ class Trainer:
     def resume(self) -> None:
         """Go on after a pause."""
         self._go.set()
+        self._asked.set()
+
+    def step_once(self) -> None:
+        """Of a run that stands still: make one update, look at it closely (`look`), and stand still again.
+
+        Raises ConfigError where it does not stand still, or several processes train it.
+        """
+        self._check_alone("one step at a time")
+        if not self.still:
+            raise ConfigError(f"{self.folder.info().name} does not stand still: pause it first, then make one step.")
+        self._lens.wanted = True
+        self._asked.set()
+
+    def one_step(self, timeout: float = 60.0) -> StepLook:
+        """`step_once`, and wait for it: what the step did. Raises ConfigError; TimeoutError after so many seconds."""
+        before = self._lens.found
+        self.step_once()
+        with self._snapshot_ready:
+            self._snapshot_ready.wait_for(lambda: self.over or self.look is not before and not self.stepping, timeout)
+            found = self.look
+        if found is None or found is before:
+            raise TimeoutError(f"{self.folder.id} made no step in {timeout:g} seconds")
+        return found
+
+    @property
+    def look(self) -> StepLook | None:
+        """The latest step that was made alone, seen closely."""
+        return self._lens.found
+
+    @property
+    def stepping(self) -> bool:
+        """Whether it is making such a step at this moment."""
+        return self._lens.wanted and not self.over
+
+    def change(self, rate: float | None = None, batch_size: int | None = None) -> None:
+        """Change settings in flight, from the next step on. rate: factor on the learning rates of the schedule;
+        batch_size: stretches in a step; None: as it is. Raises ConfigError naming what would work."""
+        self._check_alone("changes in flight")
+        check_change(self.config, self.recipe.train, rate, batch_size)
+        if self.over:
+            raise ConfigError(f"{self.folder.info().name} is over: there is nothing to change any more.")
+        self._changes.ask(None if rate is None else float(rate), batch_size)
+        self._asked.set()
+
+    def _check_alone(self, what: str) -> None:
+        if self._group.size > 1:
+            raise ConfigError(f"{what} are for a run of one process; {self._group.size} train this one together.")
 
     def stop(self) -> None:
         """End after the current step, keeping its weights as the last checkpoint. A run that never began just ends."""
         with self._steering:
             self._stop.set()
             self._go.set()
+            self._asked.set()
             if self.state != "queued":
                 return
-            self._finish(Finished(0, 0.0, "stopped"))
+            if self._again is None:
+                self._finish(Finished(0, 0.0, "stopped"))
+            self.state = "stopped"  # one that was to be taken up again stands on disk as it stood
             self.folder.close()
         for call in self._when_over:
             call()
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the end; False when `timeout` seconds passed first."""
-        if self._thread.ident is None:  # still in the queue, or stopped there
+        if not self.begun:  # still in the queue, or stopped there
             return self.over
         self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -173,62 +290,90 @@ class Trainer:
         try:
             self._train(Stopwatch())
         except Exception as error:
-            if not isinstance(error, ValueError):
+            own = explain(error)
+            sentence = self._group.why(own, error)
+            if not isinstance(error, ValueError) and sentence == own:
                 _log.exception("training %s broke", self.folder.id)
-            step, wall_s = (self._last.step, self._last.wall_s) if self._last else (0, 0.0)
-            failed = Failed(step, wall_s, explain(error))
-            with contextlib.suppress(OSError):  # the disk may be what broke; the readers hear of it all the same
-                self.folder.append(failed)
-            self.log.append(failed)
-            self.state = "failed"
+            self._group.fail(sentence)
+            self._failed(sentence)
         finally:
+            if self._elsewhere is not None:
+                self._elsewhere.close()
             self.folder.close()
             with self._snapshot_ready:
                 self._snapshot_ready.notify_all()
             for call in self._when_over:
                 call()
 
+    def _failed(self, sentence: str) -> None:
+        step, wall_s = (self._last.step, self._last.wall_s) if self._last else (0, 0.0)
+        failed = Failed(step, wall_s, sentence)
+        with contextlib.suppress(OSError):  # the disk may be what broke; the readers hear of it all the same
+            self.folder.append(failed)
+        self.log.append(failed)
+        self.state = "failed"
+
     def _train(self, watch: Stopwatch) -> None:
-        threads = ThreadCount(self.recipe.train.threads)
-        self.tokenizer.save(self.folder.path / "tokenizer.json")
-        write_recipe(self.folder.path / "config.yaml", self.recipe, self.folder.info().name)
-        device = pick_device(self.recipe.train.device)
-        with Chance(self.recipe.train.seed):
-            model = GPT(self.config)
-        self._copy_embeddings(model)
-        model.to(device)
+        threads = ThreadCount(self._group.threads(self.recipe.train.threads))
+        device = self._group.device(pick_device(self.recipe.train.device))
+        torch.set_num_threads(threads.current)
+        if isinstance(self._group, Ranks):
+            self._group.on_failure = self._failed
+        model, state = self._begin(device, threads)
+        if isinstance(self._group, Ranks):
+            self._group.on_save = lambda: self._save_parts(model, state)
+        if not self._group.sharded:  # a model that has to be shared out is too large for it anyway
+            self._snapshots = Snapshots(
+                self.folder, model, self.prepared.data, self.tokenizer, self.recipe.train, state.step
+            )
         teacher = self.prepared.teacher
         if teacher is not None:
             teacher.model.to(device)
-        torch.set_num_threads(threads.current)
         due = time.monotonic() + _THREADS_FIRST_S
-        data, config = self.prepared.data, self.recipe.train
+        data, config, group = self.prepared.data, self.recipe.train, self._group
+        steps = train_steps(model, data, config, self.tokenizer, watch, teacher, state, group, self._lens)
         with ThreadPoolExecutor(1, "baselines") as aside:
-            for event in train_steps(model, data, config, self.tokenizer, clock=watch, teacher=teacher):
+            for event in steps:
                 if self._keeping is None and isinstance(event, Stepped):  # the first step should not wait for it
                     self._keeping = aside.submit(self._keep_text)
                 self._take_baselines(event, aside)
-                self._keep(event, model)
+                self._keep(event, model, state)
                 if isinstance(event, Finished):
                     return
                 if time.monotonic() > due:
                     due = time.monotonic() + _THREADS_EVERY_S
                     self._follow_cores(threads, event)
-                if not self._go.is_set():
-                    self._stand_still(watch, event, model)
-                if self._stop.is_set():
+                self._make_changes(state, event.wall_s)
+                if not self._go.is_set() and not self.stepping:
+                    self._stand_still(watch, event, model, state)
+                self._wake(event)
+                if self._stop.is_set() and not self._group.ask(Order.STOP):
                     self._publish(model, event.step, None)
-                    self._save(model, "last", event)
+                    self._save_last(model, state, event)
                     self._finish(Finished(event.step, event.wall_s, "stopped"))
                     return
 
+    def _begin(self, device: torch.device, threads: ThreadCount) -> tuple[GPT, LoopState]:
+        """The model where it will be trained, and where its training stands: before the first step, or at `_again`."""
+        again, info = self._again, self.folder.info()
+        if again is not None:
+            take_up(self.folder, again)
+        write_atomically(self.folder.path / "tokenizer.json", self.tokenizer.to_json().encode())
+        write_recipe(self.folder.path / "config.yaml", self.recipe, info.name, info.corpus.get("data"))
+        model, state, copied = stand(self.prepared, again, device, self._group)
+        self._elsewhere = Log(self.folder.path, info.name, self.recipe, state.step)
+        if copied:
+            tokens = [self.tokenizer.piece(number).text for number in copied]
+            self._record(Copied(0, 0.0, len(copied), self.tokenizer.vocab_size, tokens))
+        if again is not None and again.model is not None:
+            self._record(TakenUp(state.step, state.wall_s, self.recipe.train.steps, threads.current))
+            self._again = replace(again, model=None, extra=None, events=[])  # what it held is the loop's now
+        self._make_changes(state, state.wall_s)
+        return model, state
+
     def _keep_text(self) -> None:
-        texts = self.prepared.texts
-        if texts is not None:
-            try:
-                keep_text(self.folder.path, texts)
-            except OSError:  # a full disk ends the run where its weights are written
-                _log.exception("the text of %s could not be kept", self.folder.id)
+        if self.prepared.texts is not None:
+            keep_text(self.folder.path, self.prepared.texts)
 
     def _take_baselines(self, event: Event, aside: ThreadPoolExecutor) -> None:
         """Begin to count after the first step; record the result once it is there, or before the run ends."""
@@ -246,23 +391,29 @@ class Trainer:
             else:
                 self._record(BaselinesKnown(event.step, event.wall_s, found.values, found.bits_per_byte))
 
-    def _keep(self, event: Event, model: GPT) -> None:
+    def _keep(self, event: Event, model: GPT, state: LoopState) -> None:
         if isinstance(event, Stepped):
             self._loss = event.loss
         if isinstance(event, Evaluated):
+            self._measured = event
             self._publish(model, event.step, event)
-            if event.step:
-                self._save(model, "last", event)
-                if event.best:
-                    self._save(model, "best", event)
         elif self._want_snapshot.is_set():
             self._publish(model, event.step, None)
         if isinstance(event, Finished):
-            if not event.step:  # the target was reached before the first step; there is nothing to open yet
-                self._save(model, "last", event)
+            self._save_last(model, state, event)
             self._finish(event)
-        else:
-            self._record(event)
+            return
+        self._write(event)  # first: a checkpoint says how much stands in the file
+        measured = isinstance(event, Evaluated)
+        if isinstance(event, Evaluated) and event.step and event.best:
+            path, whole = self.folder.checkpoint("best"), self._group.whole(model)
+            save_checkpoint(path, model, self.tokenizer, self._meta(event.step), whole)
+        due = 0 < event.step < self.recipe.train.steps and self._cadence.due(measured)  # the end is written at the end
+        if due and not (self._group.sharded and self._group.ask(Order.SAVE)):
+            self._save_last(model, state, event)
+        if self._snapshots is not None:
+            self._snapshots.after(event, model)
+        self._tell(event)
 
     def _follow_cores(self, threads: ThreadCount, event: Event) -> None:
         before = threads.current
@@ -270,22 +421,39 @@ class Trainer:
             torch.set_num_threads(threads.current)
             self._record(Threads(event.step, event.wall_s, threads.current))
 
-    def _stand_still(self, watch: Stopwatch, event: Event, model: GPT) -> None:
+    def _stand_still(self, watch: Stopwatch, event: Event, model: GPT, state: LoopState) -> None:
         watch.hold()
         with self._snapshot_ready:  # together, so that nobody waits for a snapshot from a run that stands still
             self._publish(model, event.step, None)
             self.state = "paused"
+        if event.step:
+            self._save_last(model, state, event)
         self._record(Paused(event.step, event.wall_s))
         for call in self._when_still:
             call()
-        self._go.wait()
+        while not self._go.is_set() and not self.stepping:
+            self._asked.wait()
+            self._asked.clear()
+            self._make_changes(state, event.wall_s)
         watch.release()
-        if not self._stop.is_set():
+
+    def _wake(self, event: Event) -> None:
+        """Where it stood still and is to go on, not by one step alone: say so."""
+        if self.state == "paused" and self._go.is_set() and not self._stop.is_set():
             self.state = "running"
             self._record(Resumed(event.step, event.wall_s))
 
+    def _make_changes(self, state: LoopState, wall_s: float) -> None:
+        for change in self._changes.due(state):
+            self._record(Changed(change.step, wall_s, change.rate, change.batch_size))
+
     def _publish(self, model: GPT, step: int, measured: Evaluated | None) -> None:
+        if self._group.sharded:
+            return
         state = {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
+        self._snapshot_of(step, state, measured)
+
+    def _snapshot_of(self, step: int, state: dict[str, Tensor], measured: Evaluated | None) -> None:
         val_loss = measured.val_loss if measured else None
         bits = measured.bits_per_byte if measured else None
         with self._snapshot_ready:
@@ -293,24 +461,41 @@ class Trainer:
             self._want_snapshot.clear()
             self._snapshot_ready.notify_all()
 
-    def _save(self, model: GPT, which: str, event: Event) -> None:
-        measured = {"loss": self._loss}
-        if isinstance(event, Evaluated):
-            measured |= {"val_loss": event.val_loss, "bits_per_byte": event.bits_per_byte}
-        save_checkpoint(self.folder.checkpoint(which), model, self.tokenizer, self._meta(event.step, measured))
+    def _save_last(self, model: GPT, state: LoopState, event: Event) -> None:
+        """Write weights and all else that the run needs to go on from here, as of one moment."""
+        text = self._text_kept()
+        with self._cadence.writing():
+            whole = self._group.whole(model)
+            extra = pack(state, model, self.folder.metrics_bytes(), text)
+            path, meta = self.folder.checkpoint("last"), self._meta(event.step)
+            save_checkpoint(path, model, self.tokenizer, meta, whole, extra)
+            sharded.clear(path.parent)
 
-    def _meta(self, step: int, measured: dict[str, Any]) -> dict[str, Any]:
+    def _save_parts(self, model: GPT, state: LoopState) -> None:
+        """The same where the weights are shared out: each process writes its own, called in all of them at once."""
+        text = self._text_kept()
+        with self._cadence.writing():
+            extra = pack(state, model, self.folder.metrics_bytes(), text, parts=True)
+            sharded.save(self.folder.path / "checkpoints", model, state, extra)
+
+    def _text_kept(self) -> str:
+        """Have the text kept, for a checkpoint without it would be of little use; its fingerprint."""
+        if self._keeping is None:
+            self._keep_text()
+        else:
+            self._keeping.result()
+        self._fingerprint = self._fingerprint or fingerprint(self.prepared.data)
+        return self._fingerprint
+
+    def _meta(self, step: int) -> dict[str, Any]:
+        """What a checkpoint of this step says of itself: whose it is, and what was measured."""
+        measured: dict[str, Any] = {"loss": self._loss}
+        if self._measured is not None and self._measured.step == step:
+            measured |= {"val_loss": self._measured.val_loss, "bits_per_byte": self._measured.bits_per_byte}
         known = {name: value for name, value in measured.items() if value is not None}
         info = self.folder.info()
         meta = {"name": info.name, "run": info.id, "corpus": info.corpus, "step": step, **known}
         return meta | ({"sampling": sampling} if (sampling := self.recipe.train.sampling) else {})
-
-    def _copy_embeddings(self, model: GPT) -> None:
-        donor = self.prepared.donor
-        if donor is not None:
-            ids = copy_embeddings(model, self.tokenizer, donor)
-            tokens = [self.tokenizer.piece(number).text for number in ids]
-            self._record(Copied(0, 0.0, len(ids), self.tokenizer.vocab_size, tokens))
 
     def _finish(self, event: Finished) -> None:
         self._draw_loss()
@@ -326,11 +511,19 @@ class Trainer:
                 _log.exception("the loss of %s could not be drawn", self.folder.id)
 
     def _record(self, event: Event) -> None:
+        self._write(event)
+        self._tell(event)
+
+    def _write(self, event: Event) -> None:
         self.folder.append(event)
         if isinstance(event, Sampled):
             append_sample(self.folder.path / "samples.txt", event)
+
+    def _tell(self, event: Event) -> None:
         self._last = event
         self.log.append(event)
+        if self._elsewhere is not None:
+            self._elsewhere.take(event)
 
 
 @functools.cache

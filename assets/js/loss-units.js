@@ -5,6 +5,7 @@
 
   const { h, curve } = window.glass;
   const KEPT = 'glass.loss-unit';
+  const GOES_ON = ['queued', 'running', 'paused'];
   const NAMES = { nats: 'nats per token', bits: 'bits per byte' };
   const SAID = { uniform: 'every token alike', unigram: 'how frequent each token is', bigram: 'the token before', trigram: 'the two tokens before',
     'back-off': 'the six before, or as many as were ever seen (Kneser-Ney)' };
@@ -58,12 +59,13 @@
     const all = beaten(state), { count } = glass.fmt;
     if (state.evals.step.length && !heldOut(state)) return 'Nothing was held out of this text, so there is no validation loss, and no baselines: counting is measured on held-out text too.';
     if (!all.length || !heldOut(state)) return '';
-    const list = (words) => (words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`);
+    const list = (words, last = 'and') => (words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} ${last} ${words.at(-1)}`);
     const steps = [...new Set(all.filter((b) => b.step !== null).map((b) => b.step))].sort((a, b) => a - b);
     const done = steps.map((step) => `${list(all.filter((b) => b.step === step).map((b) => b.name))} from step ${count(step)}`);
     const left = all.filter((b) => b.step === null).map((b) => b.name);
-    const parts = [done.length ? `beats ${list(done)}` : '', left.length ? `does not beat ${list(left)} yet` : ''].filter(Boolean);
-    return `On held-out text the model ${parts.join(', and ')}.`;
+    const not = GOES_ON.includes(state.run?.state) ? 'not yet' : 'not', words = list(left, 'or');
+    if (!done.length) return `On held-out text the model does ${not} beat ${words}.`;
+    return `On held-out text the model beats ${list(done)}${left.length ? `, but ${not} ${words}` : ''}.`;
   }
 
   function table(state) {

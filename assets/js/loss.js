@@ -164,7 +164,7 @@
   glass.component('loss', function ({ element, server }) {
     const view = { width: 0, height: 0, log: false, zoom: null, hover: -1, drag: null, smoothing: keptSmoothing(), frame: null, unit: glass.losses.unit() };
     const cache = {};
-    let data = { ...glass.last('run'), even: [] }, asked = false, shownEvals = '', shownUnit = '', drawn = 0;
+    let data = { ...glass.last('run'), even: [] }, asked = false, shownEvals = '', shownUnit = '', explained = '', drawn = 0;
     const redraw = () => { if (!asked) { asked = true; requestAnimationFrame(render); } };
     const { bar, reset, units } = controls(view, redraw);
     const canvas = h('canvas', { role: 'img', tabindex: '0', 'data-testid': 'loss-canvas' });
@@ -183,11 +183,19 @@
         + 'gives there, with a diamond where validation comes below it. Drag to zoom in, double-click to zoom out.'),
       bar, stage, empty, tip, beats, fold, take);
 
+    /** Why there is no chart; its button stays the same one while nothing changes, or a slow click would miss it. */
+    function explain() {
+      const { id, run, problem } = data, now = JSON.stringify([id, problem, run && [run.name, run.state, run.message], glass.last('example')]);
+      if (now === explained) return;
+      explained = now;
+      empty.replaceChildren(...emptySentence(data), ...offer(data));
+    }
+
     function render() {
       asked = false;
       const any = data.points.step.length > 0;
       bar.hidden = stage.hidden = tip.hidden = beats.hidden = take.hidden = !any;
-      fold.hidden = !data.evals.step.length;
+      fold.hidden = !any || !data.evals.step.length;
       empty.hidden = any;
       whose.hidden = !glass.runs.isShipped(data.id) || !data.run;
       if (!whose.hidden) whose.replaceChildren('how the shipped model ', h('bdi', {}, data.run.name), ' learnt');
@@ -195,7 +203,7 @@
       root.dataset.evals = data.evals.step.length;
       root.dataset.zoom = view.zoom ? view.zoom.map((s) => s.toFixed(1)).join(' ') : '';
       reset.hidden = !view.zoom;
-      if (!any) { empty.replaceChildren(...emptySentence(data), ...offer(data)); root.dataset.drawn = ++drawn; return; }
+      if (!any) { explain(); root.dataset.drawn = ++drawn; return; }
       view.width = stage.clientWidth;
       if (view.width < 40) return;  // the tab is hidden; the observer calls again
       view.height = Math.round(Math.max(250, Math.min(380, view.width * 0.46)));
@@ -209,7 +217,7 @@
       view.frame = glass.paintLoss(canvas, view, shown);
       root.dataset.ends = view.frame.ends.join('; ');
       tip.replaceChildren(...reading(shown, view.hover >= 0 ? view.hover : data.points.step.length - 1, view.smoothing, unit));
-      const now = [data.evals.step.at(-1), data.baselines.length, unit].join(' ');
+      const now = [data.evals.step.at(-1), data.baselines.length, unit, data.run?.state].join(' ');
       if (shownEvals !== now) {
         shownEvals = now;
         canvas.setAttribute('aria-label', summary(shown));

@@ -68,7 +68,7 @@
     const node = h('dl', { class: 'g-run-figures' }, cells.map((c) => h('div', {}, c.name, c.value, c.also ? c.small : null)));
     const show = (state) => cells.forEach((c) => {
       c.value.textContent = c.read(state);
-      if (c.also) c.small.textContent = c.value.textContent === '–' && !unheld(state) ? '' : c.also(state);
+      if (c.also) c.small.textContent = c.value.textContent === '–' && !unheld(state) ? '\u00a0' : c.also(state);
       const step = c.at && c.value.textContent !== '–' ? c.at(state) : null;
       c.name.textContent = Number.isFinite(step) ? c.label + ' at step ' + glass.fmt.count(step) : c.label;
     });

@@ -72,8 +72,8 @@
     const head = ['', 'name', 'state', 'parameters', 'steps', 'bits per byte', 'begun'].map((t, i) => h('th', { scope: 'col' }, i ? t : h('span', { class: 'g-hidden' }, 'chosen')));
     const table = h('div', { class: 'g-runs-table', tabindex: '0', role: 'region', 'aria-label': 'Runs' }, h('table', {}, h('thead', {}, h('tr', {}, head)), body));
     const root = h('section', { class: 'g-card g-runs', 'data-testid': 'runs' }, h('h2', { class: 'g-title' }, 'Runs'),
-      h('p', { class: 'g-say' }, 'What you trained and opened here. Choose some: compare their curves on one axis, or rename, download or delete them. A downloaded run opens '
-        + 'in any copy of this page, under Models; bits per byte are those of the best checkpoint.'),
+      h('p', { class: 'g-say' }, 'What you trained or opened here. Click a name to see its curve; choose rows to compare, rename, download or delete them. A downloaded run '
+        + 'opens in any copy of this page, under Models. Bits per byte are those of the best checkpoint.'),
       h('div', { class: 'g-runs-tools' }, compare, rename, download, remove, hint), wrong, table, view.node);
 
     const refs = () => list.filter((run) => chosen.has(run.ref)).map((run) => run.ref);

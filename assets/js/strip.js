@@ -171,7 +171,7 @@
       field.value = Number.isFinite(asked) && field.value !== '' ? Math.max(min, Math.min(max, asked)) : value;
       if (change) change(+field.value);
     });
-    return { field, node: h('label', { class: 'g-field' }, h('span', {}, label), field) };
+    return { field, node: h('label', { class: 'g-counted' }, h('span', {}, label), field) };
   }
 
   function controls(full) {

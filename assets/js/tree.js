@@ -5,7 +5,7 @@
 (function () {
   'use strict';
   const glass = window.glass, h = glass.h, svg = glass.svg;
-  const QUIET_MS = 350, ROW = 29, HEIGHT = 24, GAP = 24, BAND = 18, TAIL = 48;
+  const QUIET_MS = 350, ROW = 29, HEIGHT = 24, GAP = 24, AIRY = 64, BAND = 18, TAIL = 48;
   const EMPTY = 'Nothing has been decoded yet. Write a prompt and press Enter.';
   const ENDED = 'The text has come to its end here. Go back to see where else it could have gone.';
   const MOVED = 'This training has gone on since the text was begun. Press Start to look at the model as it is now.';
@@ -98,8 +98,10 @@
       for (const node of reply.nodes) if (node.pruned !== node.depth) taken.set(node.depth, (taken.get(node.depth) || 0) + 1);
       const beams = Math.max(...taken.values()), tops = rows(beams), widths = [root.offsetWidth];
       reply.nodes.forEach((node, i) => { widths[node.depth] = Math.max(widths[node.depth] || 0, buttons[i].offsetWidth); });
-      const lefts = widths.reduce((all, width) => [...all, all.at(-1) + width + GAP], [0]);
-      const height = Math.max(...tops) + HEIGHT + 2, width = lefts.at(-1) - GAP;
+      const free = holder.clientWidth - 18 - widths.reduce((all, width) => all + width, 0); // short tokens spread over the card
+      const gap = Math.max(GAP, Math.min(AIRY, Math.floor(free / (widths.length - 1))));
+      const lefts = widths.reduce((all, width) => [...all, all.at(-1) + width + gap], [0]);
+      const height = Math.max(...tops) + HEIGHT + 2, width = lefts.at(-1) - gap;
       buttons.forEach((node, i) => { node.style.left = lefts[reply.nodes[i].depth] + 'px'; node.style.top = tops[i] + 'px'; });
       Object.assign(field.style, { height: height + 'px', width: width + 'px' });
       edges.setAttribute('width', width);

@@ -4,7 +4,7 @@
 (function () {
   'use strict';
   const glass = window.glass, h = glass.h;
-  const TICKS = [0, 0.05, 0.25, 0.5, 1], LABEL = 9, WIDEST = 76, LARGEST = 620, EASY = 13;
+  const TICKS = [0, 0.05, 0.25, 0.5, 1], LABEL = 9, WIDEST = 76, LARGEST = 620, EASY = 10;
   const FAMILY = 'px "IBM Plex Mono", ui-monospace, SFMono-Regular, Menlo, monospace';
   const graphemes = typeof Intl.Segmenter === 'function' ? new Intl.Segmenter() : null;
 

@@ -73,9 +73,9 @@ def build(
         with gr.Column(scale=8, min_width=320):
             drawn("loss", functions=belongings[-1:])
             monitor = drawn("monitor", functions=[control], elem_id="monitor")
-            drawn("runs", functions=belongings)
             drawn("outcome", functions=[outcomes(server)], elem_id="outcome")
             rows = drawn("examples", elem_id="examples")
+            drawn("runs", functions=belongings)
             onward(text.TO_DECODE, "Decode", first="glass.runs.look();")
     boxes = [settings[field] for field in FIELDS]
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}

@@ -32,7 +32,7 @@ def watch(server: Server, run: str, since: int = 0) -> dict[str, Any]:
 
 def stopped(server: Server, **changes: Any) -> str:
     """The id of a run that was stopped after some steps, and written down."""
-    run = server.jobs.submit(tiny_trainer(server.jobs.root, **{"steps": LONG, **changes}))
+    run = server.jobs.submit(tiny_trainer(server.jobs.root, kept=True, **{"steps": LONG, **changes}))
     until(run, Stepped)
     server.jobs.control(run.info.id, "stop", run.info.owner or "x")
     over(run)
@@ -80,7 +80,7 @@ def test_an_interrupted_run_goes_on_in_another_server(server: Server) -> None:
 
 
 def test_a_finished_run_trains_some_more(server: Server) -> None:
-    run = over(server.jobs.submit(tiny_trainer(server.jobs.root))).info.id
+    run = over(server.jobs.submit(tiny_trainer(server.jobs.root, kept=True))).info.id
     before = watch(server, run)
     assert before["run"]["goes_on_from"] == 6
     assert "has come to its end" in sentence(press(server, run, action="go_on"))
@@ -95,7 +95,7 @@ def test_a_finished_run_trains_some_more(server: Server) -> None:
 
 @pytest.mark.parametrize("more", [0, -3, 1.5, "5", True, [], 10**9])
 def test_how_many_more_has_to_make_sense(server: Server, more: Any) -> None:
-    run = over(server.jobs.submit(tiny_trainer(server.jobs.root))).info.id
+    run = over(server.jobs.submit(tiny_trainer(server.jobs.root, kept=True))).info.id
     stands = (server.jobs.root / run / "config.json").read_bytes()
     sentence(press(server, run, action="go_on", more=more))
     assert server.jobs.find(run).state == "finished"
@@ -103,7 +103,7 @@ def test_how_many_more_has_to_make_sense(server: Server, more: Any) -> None:
 
 
 def test_one_that_waits_and_is_stopped_stands_as_it_stood(server: Server) -> None:
-    run = over(server.jobs.submit(tiny_trainer(server.jobs.root))).info.id
+    run = over(server.jobs.submit(tiny_trainer(server.jobs.root, kept=True))).info.id
     before = server.jobs.find(run).log.since(0)[0]
     other = server.jobs.submit(tiny_trainer(server.jobs.root, steps=LONG))
     until(other, Started)
@@ -123,7 +123,7 @@ def test_one_that_waits_and_is_stopped_stands_as_it_stood(server: Server) -> Non
 def test_only_who_began_it_goes_on_with_it(serve: Callable[..., Server]) -> None:
     server = serve(shared=True)
     owner = server.visitors.get(token(1)).owner
-    run = over(server.jobs.submit(tiny_trainer(server.jobs.root, owner=owner))).info.id
+    run = over(server.jobs.submit(tiny_trainer(server.jobs.root, owner=owner, kept=True))).info.id
     assert "Only the browser" in sentence(press(server, run, who=2, action="go_on", more=5))
     assert press(server, run, who=1, action="go_on", more=1)["ok"]
     over(server.jobs.find(run))
@@ -152,7 +152,7 @@ def test_a_server_that_follows_a_run_sees_that_another_program_took_it_up(server
 
 
 def test_a_model_from_a_file_and_an_older_run_do_not_go_on(server: Server) -> None:
-    run = over(server.jobs.submit(tiny_trainer(server.jobs.root))).info.id
+    run = over(server.jobs.submit(tiny_trainer(server.jobs.root, kept=True))).info.id
     text = server.jobs.root / run / "corpus" / "train.txt.gz"
     text.unlink()
     with pytest.raises(RunError, match="Train again"):
@@ -165,7 +165,7 @@ def test_a_model_from_a_file_and_an_older_run_do_not_go_on(server: Server) -> No
 def test_a_step_of_a_run_opens_in_the_explorer(server: Server) -> None:
     done = over(server.jobs.submit(tiny_trainer(server.jobs.root, snapshots_mb=5)))
     ref = f"run:{done.info.id}"
-    assert done.folder.snapshots() == [0, 1, 2, 4, 6]
+    assert done.folder.snapshots() == [0, 1, 2, 3, 4, 6]
     reply = ask(server, model=f"{ref}@2", prompt="the cat")
     assert (reply["model"]["ref"], reply["model"]["step"], reply["model"]["name"]) == (f"{ref}@2", 2, done.info.name)
     again = ask(server, model=f"{ref}@2", ids=reply["ids"], step=2, append={"count": 3})
@@ -173,7 +173,7 @@ def test_a_step_of_a_run_opens_in_the_explorer(server: Server) -> None:
     assert reply["next"] != ask(server, model=f"{ref}@6", prompt="the cat")["next"]
     exact, kept = (server.view(name).model.state_dict() for name in (ref, f"{ref}@6"))
     assert all(torch.equal(value.half().float(), kept[name]) for name, value in exact.items())
-    for step in ("3", "-1", "x", "²", "9" * 30):
+    for step in ("5", "-1", "x", "²", "9" * 30):
         refused = answering(lambda raw: decode(server, raw))({"session": token(1), "model": f"{ref}@{step}"})
         assert "holds no snapshot of step" in sentence(refused)
     assert TEXT

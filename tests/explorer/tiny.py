@@ -149,13 +149,17 @@ def tiny_recipe(**changes: Any) -> Recipe:
     return Recipe(model=shape, train=train).with_changes(changes)
 
 
-def tiny_trainer(root: Path, name: str = "a run", owner: str | None = None, **changes: Any) -> Trainer:
-    """A training that waits, in a run folder of its own under `root`."""
+def tiny_trainer(
+    root: Path, name: str = "a run", owner: str | None = None, kept: bool = False, **changes: Any
+) -> Trainer:
+    """A training that waits, in a run folder of its own under `root`. kept: it keeps its text, and so can go on."""
     recipe = tiny_recipe(**changes)
     about = {"name": "tiny.txt", "source": "file", "characters": len(TEXT), "notes": []}
     folder = RunFolder.create(root / new_run_id(name), name, recipe, about, owner)
     corpus = from_text(TEXT)
-    return Trainer(folder, Prepared(recipe, CHAR, prepare(corpus, CHAR, recipe), texts=texts_of(corpus, recipe)))
+    return Trainer(
+        folder, Prepared(recipe, CHAR, prepare(corpus, CHAR, recipe), texts=texts_of(corpus, recipe) if kept else None)
+    )
 
 
 def paused_at_once(server: Server, **changes: Any) -> Run:

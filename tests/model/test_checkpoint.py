@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from model import CheckpointError, GPTConfig, Tokenizer, open_checkpoint, save_checkpoint
-from model.checkpoint import INDEX
+from model.checkpoint import INDEX, Extra, read_extra
 from tests.model.test_gpt import KINDS, ids, random_model
 
 
@@ -38,7 +38,8 @@ def test_a_crash_between_any_two_files_leaves_the_old_checkpoint(tmp_path, monke
     """The n-th rename of the second save never happens, as if the power had gone."""
     tokenizer = Tokenizer.char("abc")
     old, new = random_model(vocab_size=3), random_model(vocab_size=3, norm="post")
-    save_checkpoint(tmp_path, old, tokenizer, {"step": 1})
+    save_checkpoint(tmp_path, old, tokenizer, {"step": 1}, extra=Extra({"m": torch.ones(3)}, {"at": 1}))
+    before = sorted(path.name for path in tmp_path.iterdir())
     replace, count = os.replace, 0
 
     def failing(source, target):
@@ -50,12 +51,44 @@ def test_a_crash_between_any_two_files_leaves_the_old_checkpoint(tmp_path, monke
 
     monkeypatch.setattr(os, "replace", failing)
     with pytest.raises(OSError, match="no space"):
-        save_checkpoint(tmp_path, new, tokenizer, {"step": 2})
+        save_checkpoint(tmp_path, new, tokenizer, {"step": 2}, extra=Extra({"m": torch.zeros(3)}, {"at": 2}))
     monkeypatch.undo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    extra = read_extra(tmp_path)
+    assert extra is not None
+    assert (extra.values, extra.tensors["m"].tolist()) == ({"at": 1}, [1.0, 1.0, 1.0])
     opened = open_checkpoint(tmp_path)
     assert opened.meta == {"step": 1}
     assert opened.config == old.config
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_what_a_killed_program_left_is_cleared_by_the_next_save(tmp_path) -> None:
+    left = [".model-0123456789ab.safetensors.a1b2c3d4", "extra-0123456789ab.safetensors", ".checkpoint.json.abcd_123"]
+    for name in [*left, "notes.txt", ".hidden", "model-mine.safetensors"]:
+        (tmp_path / name).write_text("x")
+    save_checkpoint(tmp_path, random_model())
+    assert not [name for name in left if (tmp_path / name).exists()]
+    assert all((tmp_path / name).exists() for name in ("notes.txt", ".hidden", "model-mine.safetensors"))
+
+
+def test_what_belongs_to_the_same_moment(tmp_path) -> None:
+    kept = Extra({"velocity": torch.randn(3, 2), "count": torch.tensor(7.0)}, {"best": 1.25, "recent": [0.1, 1 / 3]})
+    save_checkpoint(tmp_path, random_model(), extra=kept)
+    found = read_extra(tmp_path)
+    assert found is not None
+    assert found.values == kept.values
+    assert all(torch.equal(found.tensors[name], value) for name, value in kept.tensors.items())
+    (file,) = tmp_path.glob("extra-*")
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        read_extra(tmp_path)
+    file.unlink()
+    with pytest.raises(CheckpointError, match="missing"):
+        read_extra(tmp_path)
+    assert open_checkpoint(tmp_path).model.config  # the weights are whole without it
+    save_checkpoint(tmp_path, random_model())
+    assert read_extra(tmp_path) is None
 
 
 def test_a_snapshot_is_written_in_place_of_the_current_weights(tmp_path) -> None:

@@ -155,7 +155,7 @@ def test_a_checkpoint_that_is_replaced_while_it_is_packed(
     run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A training that writes a newer one in between: the zip holds one of the two, whole."""
-    parts, times = bundle._parts, []
+    parts, times = bundle._parts, list[int]()
 
     def late(index: dict[str, Any]) -> dict[str, str]:
         if len(times) < 2:  # after the index was read, before the weights it names are opened
@@ -203,9 +203,12 @@ def test_names_that_lead_out_of_the_folder(run: RunFolder, tmp_path: Path) -> No
         "a\\..\\..\\evil",
         f"{RUN}/corpus/../../x",
     ):
-        changed = rewritten(
-            file, lambda name, c, evil=evil: {name: c, **({evil: b"x"} if name.endswith("yaml") else {})}
-        )
+        extra = {evil: b"x"}
+
+        def beside(name: str, contents: bytes, extra: dict[str, bytes] = extra) -> dict[str, bytes]:
+            return {name: contents, **(extra if name.endswith("yaml") else {})}
+
+        changed = rewritten(file, beside)
         assert "leads out of its folder" in refused(changed, runs)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["changed-run.zip", "run.zip", "runs", "there"]
 
@@ -339,7 +342,8 @@ def test_checkpoints_that_lie(run: RunFolder, tmp_path: Path) -> None:
     assert "is not the file that was packed" in refused(bent, runs)
     assert "is missing" in refused(rewritten(file, lambda name, c: {} if name == weights else {name: c}), runs)
     assert "is missing" in refused(having(files={"../../config.json": "0"}), runs)
-    for files in (None, [], 7, {"x": None}):
+    wrong: tuple[Any, ...] = (None, [], 7, {"x": None})
+    for files in wrong:
         assert "is damaged" in refused(having(files=files), runs)
     assert "was not written by this project" in refused(having(format="other"), runs)
     assert "says no step" in refused(having(meta={"step": "many"}), runs)

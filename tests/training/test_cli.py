@@ -81,7 +81,7 @@ def another(cls: type, field: dataclasses.Field[Any]) -> tuple[list[str], Any]:
         return [f"--no-{flag[2:]}" if now else flag], not now
     special: dict[str, Any] = {
         "sample_prompt": "the cat", "device": "cpu", "until_val_loss": 1.5, "beta1": 0.7, "beta2": 0.8, "heads": 2,
-        "final_lr_share": 0.5, "val_fraction": 0.25, "learning_rate": 0.007, "norm_eps": 1e-4,
+        "final_lr_share": 0.5, "cooldown_share": 0.5, "val_fraction": 0.25, "learning_rate": 0.007, "norm_eps": 1e-4,
     }  # fmt: skip
     if typing.get_origin(kind) is typing.Literal:
         value: Any = next(choice for choice in typing.get_args(kind) if choice != now)
@@ -136,12 +136,13 @@ def test_a_run_at_the_console(corpus: Path, tmp_path: Path, capsys: pytest.Captu
     assert shown.splitlines()[-2] == "done"
     found = {str(path.relative_to(out)) for path in out.rglob("*")}
     weights = {name for name in found if name.endswith(".safetensors")}
-    assert len(weights) == 2
+    assert len(weights) == 2 + 1 + 6  # best and last, what is needed to go on, and snapshots at 0, 1, 2, 3, 4, 6
     assert found - weights == {
         "config.json", "tokenizer.json", "metrics.jsonl", "checkpoints", "checkpoints/best", "checkpoints/last",
         "checkpoints/best/checkpoint.json", "checkpoints/best/tokenizer.json", "checkpoints/last/checkpoint.json",
-        "checkpoints/last/tokenizer.json", "snapshots", "config.yaml", "samples.txt", "loss.png", "corpus",
-        "corpus/train.txt.gz", "corpus/held-out.txt.gz",
+        "checkpoints/last/tokenizer.json", "snapshots", "snapshots/probe.json", "config.yaml",
+        "samples.txt", "loss.png", "corpus",
+        "corpus/train.txt.gz", "corpus/held-out.txt.gz", *(f"snapshots/step-{n:08d}.json" for n in (0, 1, 2, 3, 4, 6)),
     }  # fmt: skip
     info = RunFolder(out).info()
     assert info.name == "cats & dogs fast"

@@ -27,6 +27,7 @@ RULES: list[tuple[str, list[float], list[float], str]] = [  # field, refused, th
     ("batch_size", [0, 4097], [1, 4096], "from 1 to 4096 (24 is a good start)"),
     ("learning_rate", [0.0, -1e-3, 1.01, math.nan, math.inf], [1e-9, 1.0], "above 0 and at most 1 (0.001 is usual)"),
     ("muon_learning_rate", [0.0, 1.01, math.nan], [1e-9, 1.0], "above 0 and at most 1 (0.03 is usual)"),
+    ("muon_momentum", [-0.1, 1.0, math.nan], [0.0, 0.999], "from 0 to below 1 (0.95 is usual)"),
     ("final_lr_share", [-0.01, 1.01, math.nan], [0.0, 1.0], "from 0 to 1"),
     ("warmup_steps", [-1], [0], "0 or more"),
     ("cooldown_share", [0.0, -0.1, 1.1, math.nan], [0.01, 1.0], "above 0 and at most 1 (1 = from the warm-up on)"),
@@ -43,6 +44,8 @@ RULES: list[tuple[str, list[float], list[float], str]] = [  # field, refused, th
     ("sample_top_k", [-1], [0, 50], "0 (all) or more"),
     ("teacher_share", [-0.1, 1.1], [0, 0.5, 1], "from 0 to 1 (0.5 is usual)"),
     ("teacher_temperature", [0, -1, 101], [0.1, 2, 100], "above 0 and at most 100 (2 is usual)"),
+    ("save_every_s", [-1.0, 1e6, math.nan], [0.0, 86_400.0], "from 0 (at evaluations) to 86,400 seconds"),
+    ("snapshots_mb", [-1, 10**7], [0, 10**6], "from 0 (none) to 1,000,000"),
     ("seed", [-1, 2**63], [0, 2**63 - 1], "a whole number from 0"),
     ("threads", [-1, 1025], [0, 1024], "0 (automatic) or the number of threads"),
 ]
@@ -192,7 +195,7 @@ def test_unknown_and_impossible_changes_are_refused() -> None:
     with pytest.raises(ConfigError) as raised:
         tiny_recipe(width=16, zeal=1, ardour=2)
     sentence = str(raised.value)
-    assert sentence.startswith("unknown setting ardour, zeal; known are activation, batch_size, ")
+    assert sentence.startswith("unknown setting ardour, zeal; known are accumulate, activation, ")
     known = {field.name for cls in (GPTConfig, TrainConfig, Cleaning) for field in fields(cls)}
     known |= {"tokenizer", "cut", "start_mark", "max_documents"}
     assert set(re.findall(r"\w+", sentence.partition("known are ")[2])) == known

@@ -77,12 +77,14 @@ def test_muon_takes_the_blocks_and_adamw_the_rest_and_nobody_is_left_out() -> No
 
 def test_both_learning_rates_follow_the_schedule() -> None:
     model = tiny()
-    optimizer = make_optimizer(model, TrainConfig(optimizer="muon", learning_rate=0.01, muon_learning_rate=0.2))
+    config = TrainConfig(optimizer="muon", learning_rate=0.01, muon_learning_rate=0.2, muon_momentum=0.8)
+    optimizer = make_optimizer(model, config)
     for p in model.parameters():
         p.grad = torch.zeros_like(p)
     optimizer.step(0.25)
     muon, adamw = optimizer.parts
     assert {group["lr"] for group in muon.param_groups} == {0.05}
+    assert {group["momentum"] for group in muon.param_groups} == {0.8}
     assert {group["lr"] for group in adamw.param_groups} == {0.0025}
 
 

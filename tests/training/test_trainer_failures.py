@@ -80,7 +80,7 @@ def test_a_failure_with_a_full_disk_besides_is_not_lost(make: Make, monkeypatch:
 def test_a_mistake_in_the_program_is_logged_and_told(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(trainer_module, "GPT", lambda config: 1 / 0)
+    monkeypatch.setattr("training.standing.GPT", lambda config: 1 / 0)
     with caplog.at_level(logging.ERROR):
         last = failed(make())
     sentence = "Training broke for a reason of its own (ZeroDivisionError); the server's log has the details."

@@ -27,6 +27,7 @@ TRAIN: dict[str, Any] = {
     "sample_tokens": 12,
     "threads": 1,
     "device": "cpu",
+    "snapshots_mb": 0,
 }
 LONG = 10**6  # steps; such a run never ends by itself within a test
 PATIENCE = 60.0  # seconds after which a test gives up; none waits for it to pass

@@ -1,0 +1,214 @@
+"""What a training will take in memory and time, before it starts: arithmetic, and one short measurement.
+
+Memory of a process, in bytes (float32 weights):
+
+    weights       4 N
+    gradients     4 N
+    optimizer     8 N with AdamW (two averages); with Muon 4 for each matrix in the blocks and 8 for the rest
+    activations   batch_size x context x (layers x (8 C + 2 F + h) + 2 C + 3 V) x 4
+                  what the backward pass needs: C width, F neurons, V vocabulary; h what rotary positions and
+                  queries and keys of one length add. The 3 V are logits, their logarithmic softmax and its gradient.
+
+With FSDP the first three are divided by the number of processes. Work: 6 flops a token for each weight that is
+multiplied (2 forward, 4 backward: Kaplan et al., 2020), and 6 x layers x C x context for attention.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+import torch
+
+from model import ConfigError, GPTConfig
+from training.config import TrainConfig
+from training.precision import picked
+from training.presets import EVERY
+
+SHARE = 0.4
+"""Of the speed of one large matrix product, what a whole training step reaches (docs/scaling.md has measurements)."""
+FACTOR = 1.5
+"""The measured peak of a training lies within this factor of the estimate, torch's own libraries left out."""
+_MEASURE_S = 0.15
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """parameters; bytes of one process; tokens of the whole training; flops of the whole; seconds where the speed of
+    the machine was measured (flops_per_s), else None; processes: that share the work."""
+
+    parameters: int
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    tokens: int
+    flops: float
+    processes: int = 1
+    flops_per_s: float | None = None
+
+    @property
+    def memory(self) -> int:
+        """Bytes of one process."""
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+    @property
+    def seconds(self) -> float | None:
+        """Of the whole training, by the processes together."""
+        return None if self.flops_per_s is None else self.flops / (SHARE * self.flops_per_s * self.processes)
+
+
+def processes() -> int:
+    """How many torchrun started; 1 without it."""
+    return max(1, int(os.environ.get("WORLD_SIZE", "1")))
+
+
+def foreseen(config: GPTConfig, train: TrainConfig, count: int | None = None, measure: bool = False) -> Estimate:
+    """The estimate for a shape and its settings. count: processes; None: those that torchrun started. measure: the
+    speed of this machine, which takes a moment."""
+    count = processes() if count is None else count
+    N = config.parameters()
+    apart = count if train.sharding == "fsdp" else 1
+    matrices = config.layers * (4 * config.width**2 + 2 * config.width * config.d_mlp)
+    state = 8 * N if train.optimizer == "adamw" else 4 * matrices + 8 * (N - matrices)
+    tokens = train.steps * train.batch_size * train.accumulate * config.context * count
+    return Estimate(
+        parameters=N,
+        weights=4 * N // apart,
+        gradients=4 * N // apart,
+        optimizer=state // apart,
+        activations=train.batch_size * config.context * activation_bytes(config),
+        tokens=tokens,
+        flops=float(tokens) * flops_per_token(config),
+        processes=count,
+        flops_per_s=speed(config, train) if measure else None,
+    )
+
+
+def activation_bytes(config: GPTConfig) -> int:
+    """Bytes a token that the backward pass needs, float32."""
+    C, F, V = config.width, config.d_mlp, config.vocab_size
+    turned = 2 * C * (config.positions == "rotary") + 2 * C * config.qk_norm
+    dropped = (2 * C + 0.5 * C) * bool(config.dropout)  # masks and what they leave
+    return int(4 * (config.layers * (8 * C + 2 * F + turned + dropped) + 2 * C + 3 * V))
+
+
+def flops_per_token(config: GPTConfig) -> float:
+    """Forward and backward."""
+    C = config.width
+    looked_up = config.context * C * (config.positions == "learned")
+    looked_up += 0 if config.tied_head else config.vocab_size * C
+    return 6.0 * (config.parameters() - looked_up) + 6.0 * config.layers * C * config.context
+
+
+def speed(config: GPTConfig, train: TrainConfig) -> float:
+    """Flops a second of one matrix product of this model on the device that will train it, measured now."""
+    device = _device(train)
+    rows = min(4096, max(256, train.batch_size * config.context))
+    kind = torch.bfloat16 if picked(train.precision, device) == "bfloat16" else torch.float32
+    x = torch.ones(rows, config.width, device=device, dtype=kind)
+    w = torch.ones(config.width, config.d_mlp, device=device, dtype=kind)
+    done, begun = 0, 0.0
+    while True:
+        x @ w
+        if device.type != "cpu":
+            torch.accelerator.synchronize()
+        if not done:  # the first one loads
+            begun = time.perf_counter()
+        done += 1
+        if (passed := time.perf_counter() - begun) > _MEASURE_S and done > 1:
+            return 2.0 * (done - 1) * rows * config.width * config.d_mlp / passed
+
+
+def check_fits(config: GPTConfig, train: TrainConfig) -> None:
+    """Raises ConfigError where a training cannot fit in the memory of this machine, saying what would."""
+    room, where = memory_of(train)
+    estimate = foreseen(config, train)
+    if estimate.memory <= room:
+        return
+    raise ConfigError(
+        f"this needs about {_gb(estimate.memory)} of memory (weights {_gb(estimate.weights)}, gradients "
+        f"{_gb(estimate.gradients)}, optimizer {_gb(estimate.optimizer)}, activations of a batch "
+        f"{_gb(estimate.activations)}), and {where} has {_gb(room)}: {_remedy(config, train, room)}."
+    )
+
+
+def memory_of(train: TrainConfig) -> tuple[int, str]:
+    """Bytes for one process on the device that it will train on, and what to call that."""
+    device = _device(train)
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory, "the GPU"
+    total = psutil.virtual_memory().total
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            total = min(total, int(Path(limit).read_text()))
+        except (OSError, ValueError):  # no container, or one without a limit
+            continue
+    beside = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return total // beside, "this machine" if beside == 1 else "each process's share of this machine"
+
+
+def report(estimate: Estimate) -> str:
+    """Lines to read, the arithmetic in them."""
+    e = estimate
+    several = f", in each of {e.processes} processes" if e.processes > 1 else ""
+    lines = [
+        f"parameters    {e.parameters:,}",
+        f"memory        {_gb(e.memory)}{several}",
+        f"  weights     {_gb(e.weights)}, 4 bytes each",
+        f"  gradients   {_gb(e.gradients)}, 4 bytes each",
+        f"  optimizer   {_gb(e.optimizer)}, {e.optimizer / max(1, e.weights) * 4:.1f} bytes a weight",
+        f"  activations {_gb(e.activations)}, for the backward pass of one batch",
+        f"work          {e.flops:.2e} flops: {e.tokens:,} tokens of {e.flops / max(1, e.tokens):.2e} each",
+    ]
+    if e.flops_per_s is not None and e.seconds is not None:
+        each = " a process" if e.processes > 1 else ""
+        lines.append(
+            f"time          {duration(e.seconds)} at {SHARE:.0%} of the {e.flops_per_s / 1e9:,.0f} Gflop/s{each} that "
+            "one matrix product reaches here now"
+        )
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """About how long, for people."""
+    for size, name in ((86_400 * 365, "years"), (86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"about {seconds / size:,.0f} {name}"
+    return f"about {max(1, round(seconds)):,} seconds"
+
+
+def _remedy(config: GPTConfig, train: TrainConfig, room: int) -> str:
+    """What would fit: the same batch in more parts, or more processes and the largest size that fits."""
+    batch = train.batch_size
+    while batch > 1:
+        batch //= 2
+        smaller = replace(train, batch_size=batch)
+        if foreseen(config, smaller).memory <= room:
+            parts = -(-train.batch_size // batch) * train.accumulate
+            return f"use batch_size {batch}, with accumulate {parts} for the same batch"
+    offers = list[str]()
+    for count in (2**n for n in range(1, 13)):
+        apart = replace(train, batch_size=1, sharding="fsdp", optimizer="adamw")
+        if foreseen(config, apart, count).memory <= room:
+            offers.append(f"share it out among {count} such devices with torchrun and --sharding fsdp, batch_size 1")
+            break
+    for name, preset in reversed(EVERY.items()):
+        shape = preset.recipe.model_config(config.vocab_size)
+        if shape.parameters() < config.parameters() and foreseen(shape, replace(train, batch_size=1)).memory <= room:
+            offers.append(f"take the shape of --preset {name} with batch_size 1")
+            break
+    return ", or ".join(offers) or "make the model narrower, or its context shorter"
+
+
+def _device(train: TrainConfig) -> torch.device:
+    from training.loop import pick_device  # it imports what imports this
+
+    return pick_device(train.device)
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"

@@ -1,0 +1,39 @@
+"""Where a training begins or goes on: its model where it will be trained, and the state of its loop."""
+
+from __future__ import annotations
+
+import torch
+
+from model import GPT
+from training import sharded
+from training.distill import copy_embeddings
+from training.distributed import ALONE, Group
+from training.resume import Resumption
+from training.setup import Prepared
+from training.state import Chance, LoopState
+
+
+def stand(
+    prepared: Prepared, again: Resumption | None, device: torch.device, group: Group = ALONE
+) -> tuple[GPT, LoopState, list[int]]:
+    """The model, its state, and the ids whose embedding rows were copied from a donor. Raises ValueError.
+
+    again: where the run goes on; None, or one without a model: before the first step. The same in each of several
+    processes.
+    """
+    train, tokenizer, copied = prepared.recipe.train, prepared.tokenizer, list[int]()
+    if again is not None and again.model is not None:
+        model = again.model
+    else:
+        with Chance(train.seed):
+            model = GPT(prepared.recipe.model_config(tokenizer.vocab_size))
+        if prepared.donor is not None:
+            copied = copy_embeddings(model, tokenizer, prepared.donor)
+    model = group.place(model, train, device)
+    state = LoopState.fresh(model, train)
+    if again is not None and again.model is not None and again.extra is not None:
+        state.restore(model, again.extra.values, again.extra.tensors)
+        if (parts := again.extra.values.get("sharded")) is not None:
+            sharded.load(parts, model, state)
+    group.join(model)
+    return model, state, copied
