@@ -24,6 +24,7 @@ CORPUS = "assets/corpora/tales.txt"
 SETTINGS = (
     "--preset fast --tokenizer bpe --vocab-size 1536 --context 128 --steps 4000 --batch-size 16 --optimizer muon "
     "--muon-learning-rate 0.03 --learning-rate 0.006 --weight-decay 0.05 --warmup-steps 20 --schedule linear "
+    "--muon-momentum 0.95 --cooldown-share 1 --no-qk-norm --precision float32 "
     "--eval-every 250 --eval-tokens 32768 --sample-every 500 --seed 1337 --name Tales"
 )
 
