@@ -21,16 +21,18 @@ class Decoder:
 
     `read(ids)` brings the cache to exactly these ids at the least cost: what they share with the tokens already held
     is kept, the rest is computed. A text longer than the context is read through its last `context` tokens, as
-    nanoGPT does; `start` says how many were left behind. Not for use by two threads at once.
+    nanoGPT does; `start` says how many were left behind. patterns: whether to keep where the heads looked (L H T T
+    numbers: 600 MB for GPT-2). Not for use by two threads at once.
     """
 
-    def __init__(self, model: GPT) -> None:
+    def __init__(self, model: GPT, patterns: bool = True) -> None:
         self.model = model
         config = model.config
         self._cache = KVCache(config, device=model.device)
         self._held: list[int] = []  # what the cache holds
         self._length = 0  # how much of it is being looked at
-        self._patterns = torch.zeros(config.layers, config.heads, config.context, config.context)
+        seen = config.context if patterns else 0
+        self._patterns = torch.zeros(config.layers, config.heads, seen, seen)
         self._logits = torch.zeros(config.context, config.vocab_size)
         self.start = 0
 
@@ -60,14 +62,22 @@ class Decoder:
                 self._patterns[layer, :, past:end, :end] = value[0].to("cpu", torch.float32)
             return value
 
-        batch = torch.tensor([ids], device=self.model.device)
+        def forward() -> Tensor:
+            logits: Tensor = self.model(torch.tensor([ids], device=self.model.device), self._cache)
+            return logits
+
         with torch.no_grad():
-            logits = listen(listener, lambda: self.model(batch, self._cache))
+            logits = listen(listener, forward) if self._patterns.numel() else forward()
         self._logits[past:end] = logits[0].to("cpu", torch.float32)
 
     @property
     def patterns(self) -> Tensor:
-        """(L, H, T, T): attention of every head over the window that was read. A view: copy to keep it."""
+        """(L, H, T, T): attention of every head over the window that was read. A view: copy to keep it.
+
+        Raises ValueError where it was made without.
+        """
+        if not self._patterns.numel():
+            raise ValueError("this decoder keeps no patterns: make it with patterns=True.")
         T = self._length
         return self._patterns[:, :, :T, :T]
 
@@ -88,7 +98,7 @@ def generate(model: GPT, ids: Sequence[int], count: int, settings: Settings, end
     The draw at a position depends on the seed and the position alone (sampling.uniform). Raises ValueError for ids
     that the model cannot read.
     """
-    decoder, text = Decoder(model), list(ids)
+    decoder, text = Decoder(model, patterns=False), list(ids)
     for _ in range(count):
         logits = decoder.read(text)
         dist = distribution(logits, settings, torch.tensor(text))

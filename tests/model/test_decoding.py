@@ -12,7 +12,7 @@ from tests.model.test_gpt import KINDS, ids, random_model
 def test_any_walk_through_a_text_reads_what_trace_reads(kind: dict) -> None:
     """Forward, back, onto another branch, past the context and back: always the numbers of a fresh pass."""
     model = random_model(**kind)
-    decoder = Decoder(model)
+    decoder, blind = Decoder(model), Decoder(model, patterns=False)
     a, b = ids(24, seed=1).tolist(), ids(24, seed=2).tolist()
     walk = [a[:3], a[:4], a[:5], a[:3], a[:2] + b[:4], a[:9], a[:9], b[:16], b[:17], b[:18], b[:24], b[:10], a[:1]]
     for text in walk:
@@ -23,6 +23,9 @@ def test_any_walk_through_a_text_reads_what_trace_reads(kind: dict) -> None:
         assert (logits - run.logits[-1]).abs().max() < 1e-4
         assert (decoder.logits - run.logits).abs().max() < 1e-4
         assert (decoder.patterns - run.patterns).abs().max() < 1e-5
+        assert (blind.read(text) - run.logits[-1]).abs().max() < 1e-4
+    with pytest.raises(ValueError, match="patterns=True"):
+        _ = blind.patterns
 
 
 def test_only_new_tokens_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
