@@ -25,6 +25,7 @@ from explorer.learnt import Learnt
 from explorer.limits import Limits
 from explorer.runs import Runs
 from explorer.server import Server, answering
+from explorer.steps import step as answer_step
 from explorer.tabs import attention, corpus, decode, train
 from explorer.theme import GlassTheme
 from explorer.watch import control as answer_control
@@ -65,6 +66,10 @@ def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights:
     def control(request: Any) -> dict[str, Any]:
         return answer_control(server, request)
 
+    @answering
+    def step(request: Any) -> dict[str, Any]:
+        return answer_step(server, request)
+
     decode_.__name__ = "decode"  # the name that the page's scripts call it by
     learnt = Learnt(server, weights)
     look_up = [answering(f) for f in (learnt.learnt, learnt.places, learnt.measure, learnt.by_heart)]
@@ -81,7 +86,7 @@ def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights:
             with gr.Tab(text.CORPUS, id="corpus"):
                 corpus.build(server, visitor)
             with gr.Tab(text.TRAIN, id="train") as train_tab:
-                train.build(server, visitor, train_tab, corpus_state, control, belongings)
+                train.build(server, visitor, train_tab, corpus_state, [control, step], belongings)
             with gr.Tab(text.DECODE, id="decode"):
                 decode.build(decode_, opening, look_up, branches)
             with gr.Tab(text.ATTENTION, id="attention"):

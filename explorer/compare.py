@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
@@ -23,7 +23,7 @@ from model.checkpoint import read_index
 from training.artifacts import draw_loss
 from training.cleaning import Cleaning
 from training.config import Recipe, TrainConfig
-from training.events import BaselinesKnown, Evaluated, Event, Started, Stepped
+from training.events import BaselinesKnown, Changed, Evaluated, Event, Started, Stepped
 from training.runs import called
 
 MOST = 6
@@ -150,8 +150,7 @@ def _tokens(run: Run, events: Sequence[Event], steps: Sequence[Stepped]) -> list
     """
     recipe = run.info.recipe
     if recipe.cut == "blocks" and not is_shipped(run.info.id):
-        each = recipe.train.batch_size * recipe.model_config(2).context
-        return [each * event.step for event in steps]
+        return _whole_batches(run, events, steps)
     counted: dict[int, float] = {}
     for before, event in pairwise(events):
         if isinstance(before, Stepped) and isinstance(event, Stepped):
@@ -162,6 +161,20 @@ def _tokens(run: Run, events: Sequence[Event], steps: Sequence[Stepped]) -> list
         total += counted.get(event.step, usual)
         seen.append(round(total))
     return seen
+
+
+def _whole_batches(run: Run, events: Sequence[Event], steps: Sequence[Stepped]) -> list[int]:
+    """The same for steps over blocks; the batch may have been changed in flight."""
+    train, context = run.info.recipe.train, run.info.recipe.model_config(2).context
+    changes = [(0, train.batch_size), *((e.step, e.batch_size) for e in events if isinstance(e, Changed))]
+    processes = next((e.processes or 1 for e in events if isinstance(e, Started)), 1)
+    total, before, found = 0, 0, []
+    for event in steps:
+        batch = changes[bisect_left(changes, event.step, key=lambda change: change[0]) - 1][1]
+        total += batch * train.accumulate * processes * context * (event.step - before)
+        before = event.step
+        found.append(total)
+    return found
 
 
 def packed(curve: Curve) -> dict[str, Any]:

@@ -294,12 +294,29 @@ class Jobs:
             elif action == "stop":
                 self._leave_line(run)
                 trainer.stop()
+            elif action == "step":
+                if run.turn == "asked":
+                    raise JobError(
+                        "This training was told to go on and waits for its turn: pause it, then make a step."
+                    )
+                trainer.step_once()
             else:
-                raise JobError("A training can be paused, resumed or stopped.")
+                raise JobError("A training can be paused, resumed, stopped, or make one step.")
         self.advance()
 
-    def go_on(self, run_id: object, owner: str, more: object = None) -> Run:
-        """Take up a run that is over from its last checkpoint, in its turn. more: steps from there; None: those left.
+    def change(self, run_id: object, rate: object, batch_size: object, owner: str) -> None:
+        """Change learning rate or batch of a training in flight (Trainer.change). Raises ValueError with a sentence."""
+        run = self.find(run_id)
+        if not self.owns(run, owner):
+            raise JobError("Only the browser that started this training can steer it. You can watch it here.")
+        if run.trainer is None or run.trainer.over:
+            elsewhere = run.state in ("running", "paused")
+            raise JobError(ELSEWHERE if elsewhere else "This training is over already; there is nothing to steer.")
+        run.trainer.change(rate, batch_size)  # type: ignore[arg-type]  # it refuses whatever it cannot use
+
+    def go_on(self, run_id: object, owner: str, more: object = None, rate: object = None) -> Run:
+        """Take up a run that is over from its last checkpoint, in its turn. more: steps from there; None: those left;
+        rate: a factor on the learning rate from there on.
 
         Raises ValueError with a sentence where that cannot be done; then nothing has changed.
         """
@@ -317,6 +334,8 @@ class Jobs:
             raise JobError(
                 f"That makes {trainer.recipe.train.steps:,} steps; this server trains up to {self._limits.steps:,}."
             )
+        if rate is not None:
+            trainer.change(rate)  # type: ignore[arg-type]
         return self.submit(trainer)
 
     def owns(self, run: Run, owner: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,10 +13,11 @@ from explorer.server import Server
 from explorer.session import Visitor
 from explorer.shelf import millions
 from model import ConfigError, Tokenizer
-from training.cleaning import clean
 from training.config import Recipe
 from training.corpus import Corpus
 from training.data import MASKED, build_tokenizer, documents_of
+from training.estimate import amount, foreseen
+from training.fitting import cleaned
 from training.presets import PRESETS
 from training.setup import Prepared, set_up
 
@@ -29,6 +31,7 @@ _TRAIN_FIELDS = (
 FIELDS = (*_TEXT_FIELDS, *_SHAPE_FIELDS, *_TRAIN_FIELDS)
 """The settings that the page offers; the command line has the others too."""
 _EXAMPLES = 5
+GPT2_TOKENS = 50_257
 # Gradio looks every text that is a component's value up in its own translations, and "blocks" is a group of them there.
 _ON_PAGE = {"cut": {"blocks": "stream"}}
 
@@ -86,25 +89,31 @@ def foretell(preset: str, *values: Any) -> str:
     train = recipe.train
     body = 2 * recipe.model_config(1).parameters() - recipe.model_config(2).parameters()  # less 1 entry's share
     most = "up to " if recipe.cut == "documents" else ""
-    seen = train.steps * train.batch_size * recipe.model_config(1).context
+    seen = train.steps * train.batch_size * train.accumulate * recipe.model_config(1).context
+    # Of characters there are rarely more; how many words there are only the text tells.
+    vocabulary = {"char": 100, "bpe": recipe.vocab_size, "gpt2": GPT2_TOKENS}.get(recipe.tokenizer)
+    memory = ""
+    if vocabulary is not None:
+        memory = f" That takes about {amount(foreseen(recipe.model_config(vocabulary), train, 1).memory)} of memory."
     return (
         f"{millions(body)} parameters besides the vocabulary; "
-        f"it will read {most}{seen:,} tokens in {train.steps:,} steps."
+        f"it will read {most}{seen:,} tokens in {train.steps:,} steps.{memory}"
     )
 
 
-def text_of(visitor: Visitor, recipe: Recipe) -> tuple[Corpus, Recipe]:
-    """The text that a recipe trains on, cleaned, and the recipe with that cleaning. Raises CorpusError.
+def text_of(visitor: Visitor, recipe: Recipe) -> tuple[Corpus, Recipe, str]:
+    """The text that a recipe trains on, cleaned; the recipe with that cleaning; and a sentence where that is not the
+    whole of the recipe's. Raises CorpusError.
 
     The steps that the visitor chose go before those of the recipe.
     """
     if visitor.corpus is None:
         visitor.take_corpus(corpora.take(corpora.DEFAULT))
     own = visitor.text()
-    steps = visitor.cleaning
-    if not steps.active and recipe.cleaning.active:
-        steps, own = recipe.cleaning, clean(own, recipe.cleaning).corpus
-    return own, recipe.with_changes(vars(steps))
+    if visitor.cleaning.active or not recipe.cleaning.active:
+        return own, recipe.with_changes(vars(visitor.cleaning)), ""
+    done, recipe, note = cleaned(own, recipe, ())
+    return done.corpus, recipe, note
 
 
 def prepare_run(
@@ -119,14 +128,15 @@ def prepare_run(
     learning: told how far a byte-pair vocabulary has been learnt, 0 to 1.
     """
     recipe = recipe_of(preset, values)
-    corpus, recipe = text_of(visitor, recipe)
+    corpus, recipe, note = text_of(visitor, recipe)
     others = {name: server.checkpoint_of(ref) for name in ("teacher", "embeddings_from") if (ref := _ref(recipe, name))}
     recipe = recipe.with_changes({name: str(path) for name, path in others.items()})
 
     def learn(wanted: Recipe) -> Tokenizer:
         return visitor.tokenizer(wanted, lambda: build_tokenizer(corpus, wanted, learning))
 
-    return corpus, set_up(corpus, recipe, learn, changed(preset, values))
+    prepared = set_up(corpus, recipe, learn, changed(preset, values))
+    return corpus, replace(prepared, notes=(*([note] if note else []), *prepared.notes))
 
 
 def _ref(recipe: Recipe, name: str) -> str:

@@ -10,7 +10,7 @@ from explorer.jobs import ELSEWHERE, OPENED, Run
 from explorer.packing import pack_curve
 from explorer.server import Server, opened_step
 from explorer.shipped import is_shipped
-from training.events import BaselinesKnown, Copied, Evaluated, Failed, Finished, Sampled, Started, Stepped
+from training.events import BaselinesKnown, Changed, Copied, Evaluated, Failed, Finished, Sampled, Started, Stepped
 from training.resume import resumable_step
 from training.runs import called
 
@@ -43,11 +43,14 @@ def pulse(server: Server, raw: Any) -> dict[str, Any]:
 
 
 def control(server: Server, raw: Any) -> dict[str, Any]:
-    """Pause, resume or stop a run, or go on with one that is over. Raises ValueError."""
+    """Pause, resume or stop a run, change it in flight, or go on with one that is over. Raises ValueError."""
     request = raw if isinstance(raw, dict) else {}
     visitor = server.visitors.get(request.get("session"))
     if request.get("action") == "go_on":
-        server.jobs.go_on(request.get("run"), visitor.owner, request.get("more"))
+        server.jobs.go_on(request.get("run"), visitor.owner, request.get("more"), request.get("rate"))
+        return {}
+    if request.get("action") == "change":
+        server.jobs.change(request.get("run"), request.get("rate"), request.get("batch_size"), visitor.owner)
         return {}
     server.jobs.control(request.get("run"), request.get("action"), visitor.owner)
     return {}
@@ -78,12 +81,20 @@ def describe(server: Server, run: Run, owner: str) -> dict[str, Any]:
         "taken_up": run.info.taken_up,
         "message": message(run) or in_front(server, run, owner),
         "snapshot_step": opened_step(run),
+        "looked_at": looked_at(run),
+        "batch_size": run.info.recipe.train.batch_size,
         "ref": f"run:{run.info.id}",
         "link": f"?run={run.info.id}",
         "corpus": run.info.corpus.get("name"),
         **beginning(run),
         **progress(run),
     }
+
+
+def looked_at(run: Run) -> int | None:
+    """The latest step that was made alone, whose batch can be asked for (explorer/steps.py)."""
+    look = run.trainer.look if run.trainer is not None else None
+    return look.step if look is not None else None
 
 
 def beginning(run: Run) -> dict[str, Any]:
@@ -174,6 +185,9 @@ def history(run: Run, since: int) -> dict[str, Any]:
             "val": pack_curve([e.val_loss for e in evals]),
             "bits_per_byte": pack_curve([e.bits_per_byte for e in evals]),
         },
+        "changes": [
+            {"step": e.step, "rate": e.rate, "batch_size": e.batch_size} for e in events if isinstance(e, Changed)
+        ],
         "samples": [{"step": e.step, "text": e.text} for e in events if isinstance(e, Sampled)],
         "baselines": [
             {"name": name, "value": nats, "bits": event.bits.get(name)}

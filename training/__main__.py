@@ -20,13 +20,14 @@ from tqdm import tqdm
 
 from model import ConfigError, GPTConfig, Tokenizer
 from training.artifacts import data_of, from_yaml
-from training.cleaning import accounts, add_flags, clean, from_options
+from training.cleaning import accounts, add_flags, from_options
 from training.config import Recipe, TrainConfig
 from training.corpus import DELIMITERS, about
 from training.data import build_tokenizer
 from training.distributed import ALONE, Group, Ranks, check_sharding, give_up_after, join_others, launched, restarted
 from training.estimate import Estimate, foreseen, report
 from training.events import BaselinesKnown, Copied, Evaluated, Failed, Finished, Sampled, Started, Stepped, TakenUp
+from training.fitting import GIVES_WAY, cleaned
 from training.origin import Data, Found, find_again
 from training.presets import DEFAULT, EVERY
 from training.resume import find_resumption, fingerprint, resumable_step
@@ -153,11 +154,9 @@ def _train(options: dict[str, Any], group: Group) -> int:
         raise ConfigError("there is no folder to train in: give --out DIR, or --resume RUN to go on with a run.")
     found = _text_to_train_on(options, recipe)
     recipe = recipe.with_changes(changes | asdict(from_options(options, recipe.cleaning)))
-    check_sharding(recipe.train, group.size)
-    check_log_to(recipe.train.log_to)
     out, files = Path(options["out"]), found.data.files
     if restarted() or options["go_on"]:
-        stands = group.share(_stands(out, recipe, files) if group.rank == 0 else None)
+        stands = group.share(_stands(out, recipe, files, _chosen(options, changes)) if group.rank == 0 else None)
         if stands == "done":
             if group.rank == 0:
                 print(f"{out} holds this run already, and it has come to its end.")
@@ -168,7 +167,14 @@ def _train(options: dict[str, Any], group: Group) -> int:
     if group.rank:
         assert isinstance(group, Ranks)
         return _work_along(out, found, recipe, group)
-    return _follow(begin(out, name, found, recipe, changes, group), options["quiet"])
+    chosen = GIVES_WAY if options["config"] else _chosen(options, changes)
+    return _follow(begin(out, name, found, recipe, chosen, group), options["quiet"])
+
+
+def _chosen(options: dict[str, Any], changes: Collection[str]) -> set[str]:
+    """The settings that were given as flags: a short text does not change them."""
+    cleaning = any(value is not None for name, value in options.items() if name.startswith("clean_"))
+    return {*changes, *(["cleaning"] if cleaning else [])}
 
 
 def _resume(options: dict[str, Any], group: Group) -> int:
@@ -199,7 +205,7 @@ def _go_on(folder: RunFolder, more: int | None, group: Group, quiet: bool) -> in
     return _follow(trainer, quiet, done)
 
 
-def _stands(out: Path, recipe: Recipe, files: Collection[str]) -> str:
+def _stands(out: Path, recipe: Recipe, files: Collection[str], chosen: Collection[str]) -> str:
     """What --out holds: nothing (""), or this very run, "unfinished" or "done". Raises ConfigError for another run.
 
     A run that was killed before there was anything to go on from is removed.
@@ -209,8 +215,11 @@ def _stands(out: Path, recipe: Recipe, files: Collection[str]) -> str:
         return ""
     info = folder.info()
     there, wanted = ({**r.to_dict(), "vocab_size": 0, "tokenizer": ""} for r in (info.recipe, recipe))
+    given_way = {name: None for name in GIVES_WAY if name not in chosen}
     for values in (there, wanted):  # these follow from the text
         values["train"] = {**values["train"], "sample_prompt": "", "val_fraction": 0.0}
+        for part in (values, values["model"], values["train"]):
+            part |= {name: None for name in given_way if name in part}
     if there != wanted or info.corpus.get("data", {}).get("files") != list(files):
         raise ConfigError(f"{out} holds another run ({info.name}): choose another --out, or repeat its own command.")
     last = folder.last_event()
@@ -279,6 +288,7 @@ def begin(
 
     chosen: the settings that were given, and are not the preset's; group: the processes that train together.
     """
+    check_sharding(recipe.train, group.size)
     prepared, source = _prepared(found, recipe, chosen, _say)
     group.share((prepared.tokenizer, prepared.recipe))
     _check_same_text(prepared, group)
@@ -312,15 +322,16 @@ def _prepared(
 ) -> tuple[Prepared, dict[str, Any]]:
     """What the trainer needs, and what the run says of its text. Raises ValueError with a sentence."""
     found.check(recipe)
+    check_log_to(recipe.train.log_to)
     if isinstance(found, TokenFiles):
         say(found.sentence)
         return found.prepare(recipe), found.about()
-    corpus, size = found.corpus, found.data.characters
+    corpus, size, note = found.corpus, found.data.characters, ""
     say(f"{corpus.name}: {len(corpus.text):,} characters, {corpus.encoding}", *corpus.notes, *found.notes)
     if recipe.cleaning.active and found.ready is None:
-        cleaned = clean(corpus, recipe.cleaning)
-        corpus = cleaned.corpus
-        say(*accounts(cleaned))
+        done, recipe, note = cleaned(corpus, recipe, chosen)
+        corpus = done.corpus
+        say(*accounts(done))
     if size not in (None, len(corpus.text)) and found.ready is None:
         say(f"It is not the text that the config tells of: {len(corpus.text):,} characters are left, not {size:,}.")
 
@@ -328,9 +339,10 @@ def _prepared(
         return tokenizer or (found.learn(wanted) if found.learn else None) or build_tokenizer(corpus, wanted)
 
     prepared = set_up(corpus, recipe, learn, chosen=chosen)
+    prepared = dataclasses.replace(prepared, notes=(*([note] if note else []), *prepared.notes))
     say(*prepared.notes)
     data = dataclasses.replace(found.data, characters=size if found.ready else len(corpus.text))
-    return prepared, about(corpus) | {"data": data.to_dict()}
+    return prepared, about(corpus) | {"data": data.to_dict(), "gave_way": list(prepared.notes)}
 
 
 def _say(*sentences: str) -> None:

@@ -189,12 +189,15 @@ def lines_as_documents(corpus: Corpus) -> Corpus:
     return replace(corpus, text="\n".join(documents), documents=documents, notes=(*corpus.notes, note))
 
 
-def split_text(text: str, val_fraction: float = 0.1) -> tuple[str, str]:
+def split_text(text: str, val_fraction: float = 0.1, whole_words: bool = False) -> tuple[str, str]:
     """(train, validation): the last `val_fraction` of the characters validates, as in nanoGPT; 0 gives (text, "").
 
     `train + validation == text`. The cut never parts an accent or an emoji modifier from the character it belongs to.
+    whole_words: it comes before a blank, so that no part of a word is left that a vocabulary of words lacks.
     """
     cut = _cut(len(text), val_fraction)
+    if whole_words and 0 < cut < len(text) and (blank := re.compile(r"\s").search(text, cut)) is not None:
+        cut = len(text[: blank.start()].rstrip()) or cut
     while 0 < cut < len(text) and _belongs_to_previous(text, cut):
         cut += 1
     return text[:cut], text[cut:]
@@ -206,8 +209,16 @@ def split_documents(documents: Sequence[str], val_fraction: float = 0.1) -> tupl
     return tuple(documents[:cut]), tuple(documents[cut:])
 
 
+class TooShort(CorpusError):
+    """A text too short for a context. train, held_out: tokens in the two parts; context: what was asked for."""
+
+    def __init__(self, sentence: str, train: int, held_out: int, context: int) -> None:
+        super().__init__(sentence)
+        self.train, self.held_out, self.context = train, held_out, context
+
+
 def check_trainable(n_train_tokens: int, n_val_tokens: int, context: int) -> None:
-    """Raises CorpusError when a part is too short to cut one block of `context` tokens and its next token from.
+    """Raises TooShort when a part is too short to cut one block of `context` tokens and its next token from.
 
     `n_val_tokens` is 0 for training without validation. The sentence names the shortest text that will do with the
     same split, and the largest context that will do with this text.
@@ -229,9 +240,12 @@ def check_trainable(n_train_tokens: int, n_val_tokens: int, context: int) -> Non
         f" and {n_val_tokens:,} to validate on" if n_val_tokens else ""
     )
     each = " in each part" if n_val_tokens else ""
-    raise CorpusError(
+    raise TooShort(
         f"The text is too short for a context of {context:,}: it gives {held}, and {need:,} are needed{each} "
-        f"(a block and the token after it). To go on, {', or '.join(fixes)}."
+        f"(a block and the token after it). To go on, {', or '.join(fixes)}.",
+        n_train_tokens,
+        n_val_tokens,
+        context,
     )
 
 
@@ -429,6 +443,7 @@ __all__ = [
     "CorpusError",
     "CorpusStatistics",
     "Preview",
+    "TooShort",
     "check_trainable",
     "from_text",
     "lines_as_documents",

@@ -24,6 +24,14 @@ PAD = 0
 """What stands in the input behind the end of a document; with causal attention no real token sees it."""
 
 
+class OneDocument(CorpusError):
+    """A text that was to be cut into documents, and is one."""
+
+
+class OneToken(ConfigError):
+    """A vocabulary of one token, from which nothing can be predicted."""
+
+
 @dataclass(frozen=True)
 class Blocks:
     """One long stream of token ids, cut in two. train, val: (N,) integers, narrow ones where the vocabulary allows (see
@@ -175,7 +183,7 @@ def prepare(corpus: Corpus, tokenizer: Tokenizer, recipe: Recipe) -> Data:
     token_bytes = torch.tensor(tokenizer.token_bytes(), dtype=torch.float64)
     if recipe.cut == "documents":
         return _documents(corpus, tokenizer, recipe, token_bytes, context)
-    train_text, val_text = split_text(corpus.text, recipe.train.val_fraction)
+    train_text, val_text = split_text(corpus.text, recipe.train.val_fraction, recipe.tokenizer in ("word", "words"))
     train, val = tokenizer.encode_tensor(train_text), tokenizer.encode_tensor(val_text)
     check_trainable(len(train), len(val), context)
     return Blocks(train, val, token_bytes, context)
@@ -187,7 +195,7 @@ def _documents(corpus: Corpus, tokenizer: Tokenizer, recipe: Recipe, token_bytes
         raise ConfigError("documents need a tokenizer with an end-of-text token: build it for documents.")
     documents = documents_of(corpus)
     if len(documents) < 2:
-        raise CorpusError(
+        raise OneDocument(
             "The text is one document, so there is no end to learn from others. "
             "Cut it into blocks, or bring a text with a document on each line."
         )
@@ -197,6 +205,15 @@ def _documents(corpus: Corpus, tokenizer: Tokenizer, recipe: Recipe, token_bytes
     token_bytes[end] = 0.0 if tokenizer.kind == "words" and recipe.start_mark else 1.0
     train_ids, val_ids = (([*head, *tokenizer.encode(text), end] for text in part) for part in (train, val))
     return Sequences.of(train_ids, val_ids, token_bytes, context)
+
+
+def check_vocabulary(tokenizer: Tokenizer) -> None:
+    """Raises OneToken for a vocabulary that holds one token besides the end of a text."""
+    if tokenizer.vocab_size - (tokenizer.end_of_text is not None) < 2:
+        raise OneToken(
+            f"tokenizer {tokenizer.kind} finds one token in this text, over and over: there is nothing to predict. "
+            "Use tokenizer char, or a text with different words."
+        )
 
 
 def build_tokenizer(corpus: Corpus, recipe: Recipe, progress: Callable[[float], None] | None = None) -> Tokenizer:

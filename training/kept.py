@@ -56,7 +56,7 @@ def texts_of(corpus: Corpus, recipe: Recipe) -> Texts:
     if recipe.cut == "documents":
         train, held_out = split_documents(documents_of(corpus), fraction)
         return Texts("\n".join(train), "\n".join(held_out), _lengths(train), _lengths(held_out))
-    return Texts(*split_text(corpus.text, fraction))
+    return Texts(*split_text(corpus.text, fraction, recipe.tokenizer in ("word", "words")))
 
 
 def keep_text(folder: Path, texts: Texts) -> None:

@@ -81,16 +81,17 @@ def train_steps(
         state.begun = True
         several = group.size if group.size > 1 else None
         size = bytes_per_token(data)
-        yield Started(0, 0.0, config.steps, model.parameter_count(), model.device.type, size, several)
+        yield Started(state.step, 0.0, config.steps, model.parameter_count(), model.device.type, size, several)
     while True:
         last = state.step >= config.steps
-        if state.measured < state.step and (last or state.step % config.eval_every == 0):
+        first = state.measured < 0  # a fork begins at any step
+        if state.measured < state.step and (last or first or state.step % config.eval_every == 0):
             yield _measure(model, data, config, state, wall, group)
         measured = state.val_loss if state.measured == state.step else None
         if config.until_val_loss is not None and measured is not None and measured <= config.until_val_loss:
             yield Finished(state.step, wall(), "target")
             return
-        sampling = config.sample_every and (last or state.step % config.sample_every == 0)
+        sampling = config.sample_every and (last or state.sampled < 0 or state.step % config.sample_every == 0)
         if sampling and state.sampled < state.step:
             state.sampled = state.step
             if group.rank == 0 or group.sharded:

@@ -116,8 +116,8 @@ def resumable_step(folder: RunFolder) -> int | None:
             return int(read_index(last)["extra"]["values"]["step"])
         except (ValueError, KeyError, TypeError):
             return None
-    kept = (folder.path / FOLDER / TRAIN).exists()
-    return 0 if kept and folder.newest_checkpoint() is None else None
+    kept = (folder.path / FOLDER / TRAIN).exists() and folder.newest_checkpoint() is None
+    return 0 if kept and folder.info().parent is None else None
 
 
 def find_resumption(folder: RunFolder, more: int | None = None) -> tuple[Prepared, Resumption]:
@@ -140,6 +140,8 @@ def find_resumption(folder: RunFolder, more: int | None = None) -> tuple[Prepare
             )
         checkpoint = open_checkpoint(last)
         model, meta = checkpoint.model, checkpoint.meta
+    elif info.parent is not None:
+        raise RunError(f"{info.name} cannot go on: it ended before the weights it was forked with were kept. Fork again.")
     parts = sharded.find(last.parent)
     if parts is not None and (extra is None or parts.values["step"] > extra.values["step"]):
         shape = info.recipe.model_config(Tokenizer.load(folder.path / "tokenizer.json").vocab_size)

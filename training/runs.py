@@ -20,7 +20,7 @@ import secrets
 import shutil
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -50,6 +50,34 @@ class RunError(ValueError):
 
 
 @dataclass(frozen=True)
+class Parent:
+    """What a run that was forked from another one says of that (training/fork.py)."""
+
+    id: str
+    name: str
+    step: int
+    """Updates that its weights had had."""
+    weights: str
+    """`exact`, or `float16`: a snapshot's, rounded."""
+    optimizer: str
+    """`kept`, or `anew`."""
+    edits: tuple[str, ...] = ()
+    """What was done to the weights, in words."""
+
+    @classmethod
+    def of(cls, values: object) -> Parent | None:
+        """What stands in a config.json; None where that is nothing, or no such thing."""
+        if not isinstance(values, dict):
+            return None
+        texts = [values.get(name) for name in ("id", "name", "weights", "optimizer")]
+        step, edits = values.get("step"), values.get("edits", [])
+        if type(step) is not int or not all(isinstance(text, str) and len(text) <= 200 for text in texts):
+            return None
+        told = [str(edit)[:80] for edit in edits[:100]] if isinstance(edits, list) else []
+        return cls(str(texts[0]), str(texts[1]), step, str(texts[2]), str(texts[3]), tuple(told))
+
+
+@dataclass(frozen=True)
 class RunInfo:
     """What stands in a run's config.json."""
 
@@ -65,6 +93,8 @@ class RunInfo:
     """It was unpacked here (training/bundle.py), and trained elsewhere."""
     taken_up: int = 0
     """How often it was taken up again; each time its last events may have been replaced by others."""
+    parent: Parent | None = None
+    """The run that it was forked from."""
 
 
 class RunFolder:
@@ -82,7 +112,13 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, path: Path, name: str, recipe: Recipe, corpus: dict[str, Any], owner: str | None = None
+        cls,
+        path: Path,
+        name: str,
+        recipe: Recipe,
+        corpus: dict[str, Any],
+        owner: str | None = None,
+        parent: Parent | None = None,
     ) -> RunFolder:
         """Make the folder and write its config. Raises RunError when a run is there already or the disk refuses."""
         if (path / "config.json").exists():
@@ -96,6 +132,7 @@ class RunFolder:
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "corpus": corpus,
                 "owner": owner,
+                **({"parent": asdict(parent)} if parent is not None else {}),
                 **recipe.to_dict(),
             }
             text = json.dumps(values, indent=2, ensure_ascii=False)
@@ -118,6 +155,7 @@ class RunFolder:
                 owner=values.get("owner"),
                 brought=values.get("brought") is True,
                 taken_up=len(values.get("taken_up", [])),
+                parent=Parent.of(values.get("parent")),
             )
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise RunError(
@@ -206,7 +244,7 @@ class RunFolder:
                     if line.isspace():  # the end of a line that was read before its end was written
                         continue
                     try:
-                        event = _event(json.loads(line.decode(errors="replace")))
+                        event = event_of(json.loads(line.decode(errors="replace")))
                     except (ValueError, KeyError, TypeError, RecursionError):
                         return
                     yield event, offset
@@ -242,7 +280,7 @@ class RunFolder:
             return None
         for line in reversed(tail):
             with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
-                return _event(json.loads(line.decode(errors="replace")))
+                return event_of(json.loads(line.decode(errors="replace")))
         return None
 
     def delete(self) -> None:
@@ -323,7 +361,8 @@ def _stamp(path: Path) -> Stamp | None:
     return found.st_mtime_ns, found.st_size
 
 
-def _event(values: dict[str, Any]) -> Event:
+def event_of(values: dict[str, Any]) -> Event:
+    """The event of a line of metrics.jsonl, read. Raises KeyError or TypeError for anything else."""
     cls = _KINDS[values["event"]]
     known: dict[str, Any] = {f.name: values.get(f.name) for f in fields(cls)}
     return cls(**known)

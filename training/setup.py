@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from model import Checkpoint, ConfigError, Tokenizer, open_checkpoint
-from model.tokenizer import VocabularyTooLarge
+from torch import Tensor
+
+from model import GPT, Checkpoint, ConfigError, Tokenizer, open_checkpoint
 from training.config import Recipe
 from training.corpus import Corpus
-from training.data import Data, build_tokenizer, documents_of, prepare
+from training.data import Data, build_tokenizer, check_vocabulary, documents_of, prepare
 from training.distill import Teacher
 from training.estimate import check_fits
+from training.fitting import GIVES_WAY, TOO_SMALL, fewer_rows, give_way
 from training.kept import Texts, texts_of
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Weights to begin with, on the CPU, and the updates that they have had. tensors: the optimizer's state (and the
+    random generators'), as LoopState.tensors has them; none where these begin anew."""
+
+    model: GPT
+    step: int
+    tensors: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,8 @@ class Prepared:
     donor: Checkpoint | None = None
     texts: Texts | None = None
     """The text itself, which a run keeps so that what the model writes can be held against it."""
+    beginning: Beginning | None = None
+    """Where a fork begins; None: with fresh weights."""
     notes: tuple[str, ...] = ()
     """What was done otherwise than the recipe said, in sentences."""
 
@@ -34,32 +48,38 @@ def set_up(
     corpus: Corpus,
     recipe: Recipe,
     learn: Callable[[Recipe], Tokenizer] | None = None,
-    chosen: Collection[str] = (),
+    chosen: Collection[str] | None = None,
 ) -> Prepared:
     """Tokenizer, tensors, teacher and donor of a recipe. Raises ValueError with a sentence; nothing is written.
 
     learn: gives the tokenizer of a recipe, for whoever keeps those that were learnt. A student takes over its teacher's
-    vocabulary. chosen: settings that a person set; a preset's own vocabulary size gives way to what the text allows.
+    vocabulary. chosen: settings that a person set (None: all of them); a preset's own give way to what a short text
+    allows (fitting.py), and `notes` say so.
     """
     train, notes = recipe.train, list[str]()
+    chosen = GIVES_WAY if chosen is None else chosen
     learn = learn or (lambda wanted: build_tokenizer(corpus, wanted))
     master = _open(train.teacher, "teacher") if train.teacher else None
     donor = _open(train.embeddings_from, "embeddings_from") if train.embeddings_from else None
-    if master is not None and master.tokenizer is not None:
-        tokenizer = master.tokenizer
-        recipe = recipe.with_changes({"tokenizer": tokenizer.kind})
-    else:
+    given = master.tokenizer if master is not None else None
+    if given is not None:
+        recipe, chosen = recipe.with_changes({"tokenizer": given.kind}), {*chosen, "tokenizer"}
+    while True:
         try:
-            tokenizer = learn(recipe)
-        except VocabularyTooLarge as error:
-            if "vocab_size" in chosen:
+            tokenizer = given or learn(recipe)
+            check_vocabulary(tokenizer)
+            check_fits(recipe.model_config(tokenizer.vocab_size), recipe.train)
+            data = prepare(corpus, tokenizer, recipe)
+            break
+        except TOO_SMALL as error:
+            if (less := give_way(error, recipe, chosen)) is None:
                 raise
-            notes.append(f"The text allows a vocabulary of {error.possible:,} and not {recipe.vocab_size:,}.")
-            recipe = recipe.with_changes({"vocab_size": error.possible})
-            tokenizer = learn(recipe)
-    check_fits(recipe.model_config(tokenizer.vocab_size), recipe.train)
+            recipe, note = less
+            notes.append(note)
     recipe = _with_sample_prompt(recipe, corpus, tokenizer)
-    data = prepare(corpus, tokenizer, recipe)
+    if (less := fewer_rows(recipe, data, chosen)) is not None:
+        recipe, note = less
+        notes.append(note)
     teacher = None
     if master is not None:
         teacher = Teacher.of(master, tokenizer, data.context, train.teacher_share, train.teacher_temperature)

@@ -24,6 +24,9 @@ def stand(
     train, tokenizer, copied = prepared.recipe.train, prepared.tokenizer, list[int]()
     if again is not None and again.model is not None:
         model = again.model
+    elif (beginning := prepared.beginning) is not None:
+        model = GPT(beginning.model.config)
+        model.load_state_dict(beginning.model.state_dict())
     else:
         with Chance(train.seed):
             model = GPT(prepared.recipe.model_config(tokenizer.vocab_size))
@@ -35,5 +38,7 @@ def stand(
         state.restore(model, again.extra.values, again.extra.tensors)
         if (parts := again.extra.values.get("sharded")) is not None:
             sharded.load(parts, model, state)
+    elif prepared.beginning is not None:
+        state.inherit(model, prepared.beginning.step, prepared.beginning.tensors)
     group.join(model)
     return model, state, copied

@@ -120,6 +120,18 @@ class LoopState:
         self.chance.state = tensors["random.cpu"].clone()
         if "random.device" in tensors:
             _set_device_random(model.device, tensors["random.device"])
+        self._restore_optimizer(model, tensors)
+
+    def inherit(self, model: GPT, step: int, tensors: dict[str, Tensor]) -> None:
+        """Begin at a step of another run. tensors: of its optimizer and generators, as far as they are taken over."""
+        self.step = step
+        if "random.order" in tensors:
+            self.order.set_state(tensors["random.order"])
+            self.chance.state = tensors["random.cpu"].clone()
+        if any(key.startswith("optimizer.") for key in tensors):
+            self._restore_optimizer(model, tensors)
+
+    def _restore_optimizer(self, model: GPT, tensors: dict[str, Tensor]) -> None:
         kept = {key: value for key, value in tensors.items() if key.startswith("optimizer.")}
         parameters = dict(model.named_parameters())
         for part, name, state in self.states(model):

@@ -73,5 +73,5 @@ def check_change(shape: GPTConfig, train: TrainConfig, rate: float | None, batch
 
 def _down(value: float) -> float:
     """To two digits, and not above it."""
-    size = 10 ** (math.floor(math.log10(value)) - 1)
+    size = 10.0 ** (math.floor(math.log10(value)) - 1)
     return math.floor(value / size + 1e-9) * size

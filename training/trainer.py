@@ -221,7 +221,7 @@ class Trainer:
         before = self._lens.found
         self.step_once()
         with self._snapshot_ready:
-            self._snapshot_ready.wait_for(lambda: self.over or self.look is not before and not self.stepping, timeout)
+            self._snapshot_ready.wait_for(lambda: self.over or (self.look is not before and not self.stepping), timeout)
             found = self.look
         if found is None or found is before:
             raise TimeoutError(f"{self.folder.id} made no step in {timeout:g} seconds")
@@ -369,6 +369,9 @@ class Trainer:
             self._record(TakenUp(state.step, state.wall_s, self.recipe.train.steps, threads.current))
             self._again = replace(again, model=None, extra=None, events=[])  # what it held is the loop's now
         self._make_changes(state, state.wall_s)
+        if self.prepared.beginning is not None:  # its weights stand nowhere else, should it be killed now
+            self._snapshot_of(state.step, {name: value.cpu() for name, value in model.state_dict().items()}, None)
+            self._save_last(model, state, Resumed(state.step, state.wall_s))
         return model, state
 
     def _keep_text(self) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from model import ConfigError
 from training.config import LogTo, Recipe
 from training.events import Evaluated, Event, Sampled, Stepped
+from training.runs import RunFolder
 
 _log = logging.getLogger(__name__)
 FOLDER = "tensorboard"
@@ -60,10 +61,13 @@ class Trackio:
     def __init__(self, folder: Path, name: str, recipe: Recipe, step: int) -> None:
         import trackio
 
-        settings = recipe.to_dict()
+        # The folder's name alone may have been another run's; with its hour it is found again when the run goes on.
+        called = f"{folder.name} {RunFolder(folder).info().created}"
+        settings = {"name": name, **recipe.to_dict()}
         self._run: Any = trackio.init(
-            project=PROJECT, name=folder.name, resume="allow", embed=False, config={"name": name, **settings}
-        )
+            project=PROJECT, name=called, resume="allow", embed=False, config=settings, auto_log_cpu=False,
+            auto_log_gpu=False,
+        )  # fmt: skip
 
     def numbers(self, step: int, values: dict[str, float]) -> None:
         self._run.log(values, step=step)

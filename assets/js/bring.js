@@ -94,7 +94,7 @@
     function show(reading) {
       known = reading;
       list((reading && reading.files) || []);
-      root.hidden = !reading || !(reading.columns.length || reading.can_keep || reading.refused);
+      root.hidden = !reading || !(reading.columns.length || reading.delimiters.length || reading.can_keep || reading.refused); // a wrong delimiter leaves one column
       if (root.hidden) { body.replaceChildren(); problem.hidden = true; return; }
       const box = h('input', { type: 'checkbox', id: 'keep-good', checked: reading.keep_good, onchange: () => choose(known.column, box.checked) });
       const parts = reading.refused ? [h('p', { class: 'g-fine', 'data-testid': 'mend' }, 'Read ', h('bdi', {}, '"' + reading.refused + '"'), ' in another way:')] : [];

@@ -106,6 +106,7 @@
       if (!corpus) return;
       const beside = [...leftOut, ...(corpus.refused || [])];
       problem.hidden = corpus.ok !== false && !beside.length;
+      if (problem.hidden) problem.textContent = ''; // the next one is news, even when it says the same
       if (corpus.ok === false) {
         problem.textContent = [...leftOut, corpus.error].join(' ') + (root.dataset.name ? ' The text below stays in use.' : '');
         if (!root.dataset.name) body.replaceChildren();

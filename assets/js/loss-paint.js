@@ -228,6 +228,26 @@
       font: `13px ${family}`, small: `12px ${family}`, bold: `600 13px ${family}` };
   }
 
+  /** Where settings were changed in flight: a dotted line with what was changed, in the words of `said`. */
+  function drawChanges(g, fr, ink, changes) {
+    const words = [];
+    g.font = ink.small;
+    let right = -Infinity, row = 0;
+    for (const { step, said } of changes) {
+      if (step < fr.x0 || step > fr.x1) continue;
+      const at = Math.round(fr.x(step)) + 0.5, wide = g.measureText(said).width, left = at + 4 + wide > fr.box.right;
+      g.strokeStyle = ink.warm; g.lineWidth = 1.25; g.setLineDash([2, 3]);
+      g.beginPath(); g.moveTo(at, fr.box.top); g.lineTo(at, fr.box.bottom); g.stroke();
+      g.setLineDash([]);
+      row = at - (left ? wide + 4 : 0) < right ? row + 1 : 0;
+      write(g, ink.warmText, said, at + (left ? -4 : 4), fr.box.top + 7 + 15 * (row % 4), left ? 'right' : 'left', ink.card);
+      right = Math.max(right, left ? at : at + 10 + wide);
+      words.push(`${said} at ${step}`);
+    }
+    g.font = ink.font;
+    return words;
+  }
+
   /** Draws everything into the canvas; returns the frame, for turning pixels back into steps. */
   function paint(canvas, view, data) {
     const g = glass.canvas2d(canvas, view.width, view.height), ink = inks(canvas), fr = frame(view, data);
@@ -246,6 +266,7 @@
     g.globalAlpha = view.smoothing > 0 ? 0.34 : 1; g.strokeStyle = ink.accent; g.lineWidth = 1;
     trace(g, raw, fr.y);
     g.globalAlpha = 1;
+    const marked = drawChanges(g, fr, ink, data.marks || []);
     const counted = drawBaselines(g, fr, ink, [...ends], inked(fr, even, val), evals);
     g.strokeStyle = ink.accent; g.lineWidth = 2.25;
     if (view.smoothing > 0) trace(g, even, fr.y);
@@ -260,7 +281,7 @@
     if (view.hover >= 0) drawCross(g, fr, ink, view.hover, data);
     g.restore();
     drawEnds(g, fr, ink, ends);
-    Object.assign(canvas.dataset, { baselines: counted.words.join('; '), beaten: counted.marks.map((m) => [m.name, ...m.at.map((v) => v.toFixed(1))].join(' ')).join('; ') });
+    Object.assign(canvas.dataset, { changes: marked.join('; '), baselines: counted.words.join('; '), beaten: counted.marks.map((m) => [m.name, ...m.at.map((v) => v.toFixed(1))].join(' ')).join('; ') });
     return { ...fr, ends: ends.map((e) => e.text) };
   }
 

@@ -77,6 +77,15 @@
       'Show how the shipped model learnt')];
   }
 
+  /** Where settings were changed in flight, and what of them. */
+  function marks({ run, changes }) {
+    return changes.map((change, i) => {
+      const before = i ? changes[i - 1] : { rate: 1, batch_size: run.batch_size };
+      const said = [change.rate === before.rate ? '' : `rate × ${glass.fmt.rate(change.rate)}`, change.batch_size === before.batch_size ? '' : `batch ${glass.fmt.count(change.batch_size)}`];
+      return { step: change.step, said: said.filter(Boolean).join(', ') };
+    }).filter((mark) => mark.said);
+  }
+
   // ---- the component ----------------------------------------------------------------------------------------------
 
   function controls(view, redraw) {
@@ -211,7 +220,7 @@
       for (const b of units) { b.disabled = f === null && b.dataset.testid === 'loss-bits'; b.setAttribute('aria-pressed', String(b.dataset.testid === `loss-${unit}`)); }
       if (unit !== shownUnit || (unit === 'bits' && cache.factor !== f)) delete cache.out;
       cache.factor = f; shownUnit = unit; root.dataset.unit = unit;
-      const shown = { ...glass.losses.within(data, unit), asSent: data, unit: glass.losses.NAMES[unit] };
+      const shown = { ...glass.losses.within(data, unit), asSent: data, unit: glass.losses.NAMES[unit], marks: marks(data) };
       shown.even = curve.smooth(shown.points.step, shown.points.loss, view.smoothing, cache);
       if (view.hover >= data.points.step.length) view.hover = -1;
       view.frame = glass.paintLoss(canvas, view, shown);

@@ -22,7 +22,7 @@
     ['val', 'validation', (s) => glass.fmt.fixed(s.evals.val.at(-1)), (s) => s.evals.step.at(-1), (s) => (unheld(s) ? 'nothing held out' : 'nats per token')],
     ['bpb', 'bits per byte', (s) => glass.fmt.fixed(bitsNow(s), 2), null, (s) => (unheld(s) ? 'of the training loss' : 'of the validation')],
     ['speed', 'tokens/s', (s) => glass.fmt.count(s.run.tokens_per_s)],
-    ['rate', 'learning rate', (s) => glass.fmt.rate(s.run.learning_rate)],
+    ['rate', 'learning rate', (s) => glass.fmt.rate(s.run.learning_rate), null, (s) => (s.changes.length && s.changes.at(-1).rate !== 1 ? `× ${glass.fmt.rate(s.changes.at(-1).rate)} of the schedule` : '')],
     ['norm', 'gradient norm', (s) => glass.fmt.fixed(s.run.grad_norm, 2)],
   ];
   const SURE = 5000;  // milliseconds in which a second press stops a run
@@ -144,19 +144,20 @@
       return button;
     };
     const pause = press('pause', 'Pause'), resume = press('resume', 'Resume', 'go'), stop = press('stop', 'Stop');
+    const one = press('step', 'One step');
     const goOn = press('go_on', 'Go on', 'go');
     const count = h('input', { type: 'number', class: 'g-run-more', min: '1', step: '1', 'aria-label': 'How many more steps', 'data-testid': 'more-steps' });
     const train = press('go_on', 'Train', '', () => Math.round(Number(count.value)), 'more');
     count.addEventListener('keydown', (event) => { if (event.key === 'Enter') train.click(); });
     const longer = h('span', { class: 'g-run-longer' }, train, count, h('span', {}, 'more steps'));
-    const all = [pause, resume, stop, goOn, train];
+    const all = [pause, one, resume, stop, goOn, train];
     let asked = '';
     const say = asksFirst(stop);
-    const node = h('div', { class: 'g-run-steer' }, pause, resume, stop, goOn, longer);
+    const node = h('div', { class: 'g-run-steer' }, pause, one, resume, stop, goOn, longer);
     function show(run) {
       const mine = run.mine === true, now = run.state;
       pause.hidden = !mine || !(now === 'running' || (now === 'queued' && run.step > 0)); // one that waits to go on
-      resume.hidden = !mine || now !== 'paused';
+      resume.hidden = one.hidden = !mine || now !== 'paused';
       stop.hidden = !mine || !['running', 'paused', 'queued'].includes(now);
       const can = mine && Number.isFinite(run.goes_on_from);
       goOn.hidden = !can || now === 'finished';
@@ -212,12 +213,13 @@
     const say = h('p', { class: 'g-tip', role: 'status', hidden: true, 'data-testid': 'run-message' });
     const wrong = h('p', { class: 'g-tip g-wrong', role: 'alert', hidden: true });
     const complain = (text) => { wrong.textContent = text; wrong.hidden = !text; };
+    const further = glass.steering(server, complain);
     const steer = steering(server, complain), look = looking(), parts = [progressBar(), figures(), samples()], taken = origins();
     const empty = h('p', { class: 'g-run-empty', 'data-testid': 'monitor-empty' });
     const blank = h('div', {}, h('h2', { class: 'g-title' }, 'The run'),
       h('p', { class: 'g-say' }, 'Its numbers, its buttons, and what it writes while it learns.'), empty);
     const body = h('div', { class: 'g-run-body' }, h('div', { class: 'g-run-head' }, name, badge, steer.node),
-      parts[0].node, parts[1].node, taken.node, say, wrong, look.node, parts[2].node);
+      parts[0].node, parts[1].node, further.changes.node, taken.node, say, wrong, look.node, further.step.node, parts[2].node);
     const root = h('section', { class: 'g-card g-monitor', 'data-testid': 'monitor' }, body, blank);
 
     function nothing(state) {
@@ -240,6 +242,8 @@
       say.hidden = !words;
       say.classList.toggle('g-wrong', state.run.state === 'failed');
       steer.show(state.run);
+      further.changes.show(state);
+      further.step.show(state);
       look.show(state.run);
       for (const part of parts.slice(0, 2)) part.node.hidden = state.run.state === 'opened';  // it was not trained here
       parts[0].show(state.run);
@@ -253,13 +257,7 @@
       if (!id || id === honoured) return;
       honoured = id;
       glass.watchRun(String(id));
-      bringChart();
-    }
-
-    /** The run that was just started is drawn where the eye is, however far down its settings were. */
-    function bringChart() {
-      const chart = document.querySelector('[data-testid="loss"]'), top = chart ? chart.getBoundingClientRect().top : 0;
-      if (top < 0 || top > innerHeight / 2) chart.scrollIntoView({ block: 'start', behavior: glass.calm() ? 'auto' : 'smooth' });
+      glass.bringChart();
     }
 
     (element.querySelector('.g-mount') || element).replaceChildren(root);

@@ -103,8 +103,7 @@
 
     function open(run) {
       glass.watchRun(own(run) ? run.ref.slice(4) : run.ref);
-      const chart = document.querySelector('[data-testid="loss"]');
-      if (chart) chart.scrollIntoView({ block: 'start', behavior: glass.calm() ? 'auto' : 'smooth' });
+      glass.bringChart();
     }
 
     function show(runs) {

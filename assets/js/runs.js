@@ -1,6 +1,6 @@
 /* Runs: asks the server about the watched training run and gathers its answers into one state for everybody.
    Topics it speaks on: `run` (see empty() for the shape; points, evals and samples grow), `models`, `active`.
-   It adds glass.watchRun(id), glass.runs (connect, control, ask, look, take), glass.openTab(name) and glass.fmt (numbers as words).
+   It adds glass.watchRun(id), glass.runs (connect, control, ask, look, take), glass.openTab(name), glass.bringChart() and glass.fmt (numbers as words).
    The watched id outlives a reload in localStorage; ?run=<id> in the address goes before it. */
 (function () {
   'use strict';
@@ -14,7 +14,7 @@
 
   function empty(id) {
     return {
-      id, run: null, problem: null, cursor: 0, baselines: [], samples: [],
+      id, run: null, problem: null, cursor: 0, baselines: [], samples: [], changes: [],
       points: {step: [], loss: []}, evals: {step: [], train: [], val: [], bits_per_byte: []},
     };
   }
@@ -35,11 +35,17 @@
 
   /** Somebody followed a link to this run: show it, and look into it as soon as it has weights. */
   function arrive() {
-    if (fromLink === 'new') openTab('Train');
+    if (fromLink === 'new') { openTab('Train'); bringChart(); }
     fromLink = 'shown';
     if (!Number.isFinite(state.run.snapshot_step)) return;
     fromLink = null;
     look();
+  }
+
+  /** Somebody followed a link to no run: the tab where a sentence says so. */
+  function explain() {
+    if (fromLink === 'new') { openTab('Train'); bringChart(); }
+    fromLink = null;
   }
 
   function publish() { glass.emit('run', {...state}); }
@@ -79,12 +85,14 @@
     if (!reply.run) {
       if (remembered && !state.run) { state = empty(null); keep(null); publish(); return; }  // of an earlier visit, gone
       state.problem = 'This run is not here. It may have been removed, or its link was cut short: ask for the link again.';
+      explain();
     } else {
       state.run = reply.run;
       if (fromLink && !remembered) arrive();
       append(state.points, reply.points, 'step');
       append(state.evals, reply.evals, 'step');
       for (const sample of reply.samples || []) state.samples.push(sample);
+      for (const change of reply.changes || []) state.changes.push(change);
       if (reply.baselines && reply.baselines.length) state.baselines = reply.baselines;
       if (Number.isFinite(reply.cursor)) state.cursor = reply.cursor;
     }
@@ -119,7 +127,7 @@
       if (!reply) throw new Error('no answer');
       if (failures) { failures = 0; announce('offline', false); }
       if (reply.ok === false) {
-        if (id === state.id) { state.problem = reply.error || 'The server could not say how this run is doing.'; publish(); }
+        if (id === state.id) { state.problem = reply.error || 'The server could not say how this run is doing.'; explain(); publish(); }
       } else {
         announce('models', reply.models || []);
         announce('active', reply.active || null);
@@ -133,10 +141,12 @@
     }
   }
 
+  /** more: further keys of the request, or how many more steps. */
   async function control(action, ownServer, more = null) {
     const reachable = [ownServer, server].find(s => s && typeof s.control === 'function');
     if (!reachable || !state.id) return {ok: false, error: 'There is no run to steer. Start one, or reload the page.'};
-    const reply = await reachable.control({session: glass.session, run: state.id, action, more}).catch(() => null);
+    const also = more !== null && typeof more === 'object' ? more : {more};
+    const reply = await reachable.control({session: glass.session, run: state.id, action, ...also}).catch(() => null);
     ask();
     return reply || {ok: false, error: 'The server gave no answer. Look whether it still runs, then press the button again.'};
   }
@@ -169,6 +179,14 @@
       const now = tabButton(name);
       if (mine === heading && tries > 0 && !(now && now.getAttribute('aria-selected') === 'true')) openTab(name, tries - 1, mine);
     }, 150);
+  }
+
+  /** The curve that was asked for is drawn where the eye is: on a phone it stands below all the settings. */
+  function bringChart(tries = 40) {
+    const chart = document.querySelector('[data-testid="loss"]');
+    if (!chart || !chart.checkVisibility()) { if (tries) setTimeout(bringChart, 150, tries - 1); return; }  // its tab is being opened
+    const {top} = chart.getBoundingClientRect();
+    if (top < 0 || top > innerHeight / 2) chart.scrollIntoView({block: 'start', behavior: glass.calm() ? 'auto' : 'smooth'});
   }
 
   document.addEventListener('click', (event) => {
@@ -261,7 +279,7 @@
 
   glass.on('model', model => { passing = Boolean(model && state.run && model.ref === state.run.ref && moves(state.run)); });
   document.addEventListener('visibilitychange', () => { if (!document.hidden) ask(); });
-  Object.assign(glass, {watchRun, openTab, fmt, runs: {connect, control, ask, look, isShipped, take}});
+  Object.assign(glass, {watchRun, openTab, bringChart, fmt, runs: {connect, control, ask, look, isShipped, take}});
   state = empty(kept());
   publish();
 })();

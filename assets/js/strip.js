@@ -223,6 +223,8 @@
       box.style.height = Math.min(160, box.scrollHeight + 2) + 'px';
     };
     box.addEventListener('input', grow);
+    let wide = 0; // a narrower box breaks its lines elsewhere; out of sight it has no width at all
+    new ResizeObserver(() => { if (box.clientWidth !== wide) { wide = box.clientWidth; grow(); } }).observe(box);
     return {
       node: h('div', { class: 'g-ask' }, box, start),
       paint(state) {

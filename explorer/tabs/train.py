@@ -46,11 +46,11 @@ def build(
     visitor: gr.Textbox,
     tab: gr.Tab,
     corpus: Callable[..., Any],
-    control: Callable[..., Any],
+    control: Sequence[Callable[..., Any]],
     belongings: Sequence[Callable[..., Any]],
 ) -> TrainTab:
-    """The tab's contents. corpus: the server function that says which text there is; control steers a run; belongings:
-    those that list runs, do things with them and compare them."""
+    """The tab's contents. corpus: the server function that says which text there is; control: those that steer a run;
+    belongings: those that list runs, do things with them and compare them."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320), gr.Column(elem_classes="g-card g-recipe"):
             gr.Markdown(text.RECIPE)
@@ -72,7 +72,7 @@ def build(
                 notice = drawn("notice", elem_id="train-notice")
         with gr.Column(scale=8, min_width=320):
             drawn("loss", functions=belongings[-1:])
-            monitor = drawn("monitor", functions=[control], elem_id="monitor")
+            monitor = drawn("monitor", functions=control, elem_id="monitor")
             drawn("outcome", functions=[outcomes(server)], elem_id="outcome")
             rows = drawn("examples", elem_id="examples")
             drawn("runs", functions=belongings)
@@ -265,7 +265,7 @@ class Start:
         @answering
         def begin() -> dict[str, Any]:
             run = start(self._server, self._server.visitors.get(token), preset, name, values, shares.append)
-            return {"run": run.info.id}
+            return {"run": run.info.id, "notes": " ".join(run.info.corpus.get("gave_way", []))}
 
         with ThreadPoolExecutor(1) as pool:
             job = pool.submit(begin)
@@ -274,7 +274,7 @@ class Start:
                 yield gr.skip(), {"text": learning, "kind": ""}
         reply = job.result()
         if reply["ok"]:
-            yield {"run": reply["run"]}, {"text": "", "kind": ""}
+            yield {"run": reply["run"]}, {"text": reply["notes"], "kind": ""}
         else:
             yield gr.skip(), {"text": reply["error"], "kind": "error"}
 
@@ -304,7 +304,7 @@ def start(
         )
     called = (name or "").strip()[:80] or name_of(corpus.name, PRESETS[preset].title)
     owner = visitor.owner if limits.shared else None
-    told = about(corpus) | {"data": corpora.origin(visitor, corpus).to_dict()}
+    told = about(corpus) | {"data": corpora.origin(visitor, corpus).to_dict(), "gave_way": list(prepared.notes)}
     folder = RunFolder.create(server.jobs.root / new_run_id(called), called, prepared.recipe, told, owner)
     try:
         return server.jobs.submit(Trainer(folder, prepared))

@@ -192,7 +192,7 @@ def test_one_selection_after_the_other(corpus: Page, tmp_path: Path) -> None:
     with (tmp_path / "large.txt").open("wb") as file:
         file.truncate(60 * 1024 * 1024)
     a, b, c, bad, large = (tmp_path / f"{name}.txt" for name in ("a", "b", "c", "bad", "large"))
-    said = corpus.get_by_test_id("corpus-error")
+    said = here(corpus, "corpus-error")  # in sight: not what it said before
     choose_files(corpus, bad)
     expect(said).to_contain_text('"bad.txt" is a PNG picture')
     used(corpus)

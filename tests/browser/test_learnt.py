@@ -276,6 +276,24 @@ def test_losses_in_both_units_and_the_steps_that_beat_counting(server: Server, v
     open_tab(page, "Decode")
 
 
+def test_what_is_beaten_in_words(opened: Page) -> None:
+    """While a training goes on what is not beaten is not beaten yet; once it is over, it is not."""
+    said = opened.evaluate(
+        """() => {
+            const baselines = [['unigram', 3], ['bigram', 2], ['trigram', 1]].map(([name, value]) => ({name, value}));
+            const say = (state, val) => glass.losses.sentence({run: {state}, baselines, evals: {step: [0, 50, 100], val}});
+            return [say('running', [4, 3.5, 3.2]), say('running', [4, 2.5, 1.5]), say('finished', [4, 2.5, 2.2]),
+                    say('finished', [4, 0.9, 0.8])];
+        }"""
+    )
+    assert said == [
+        "On held-out text the model does not yet beat unigram, bigram or trigram.",
+        "On held-out text the model beats unigram from step 50 and bigram from step 100, but not yet trigram.",
+        "On held-out text the model beats unigram from step 50, but not bigram or trigram.",
+        "On held-out text the model beats unigram, bigram and trigram from step 50.",
+    ]
+
+
 def test_an_untrained_model_beats_nothing(opened: Page) -> None:
     """What it is better at before the first step is luck: the mark is set at the first evaluation after that."""
     beaten = opened.evaluate(

@@ -297,7 +297,7 @@ def test_runs_of_a_shared_server_without_an_owner_are_nobodys(serve: Callable[..
 @pytest.mark.parametrize("action", [None, "", "kill", "PAUSE", "pause ", 5, True, ["stop"], {"action": "stop"}])
 def test_an_unknown_action_is_refused(jobs: Jobs, submit: Submit, action: Any) -> None:
     run = submit(steps=LONG)
-    with pytest.raises(JobError, match="paused, resumed or stopped"):
+    with pytest.raises(JobError, match="paused, resumed, stopped, or make one step"):
         jobs.control(run.info.id, action, "x")
     assert run.state == "running"
 

@@ -46,7 +46,9 @@ def test_decode_replies_as_documented(server: Server) -> None:
 
 
 def test_pulse_replies_as_documented(server: Server) -> None:
-    done = over(server.jobs.submit(tiny_trainer(server.jobs.root, sample_every=3)))
+    trainer = tiny_trainer(server.jobs.root, sample_every=3)
+    trainer.change(rate=0.5)
+    done = over(server.jobs.submit(trainer))
     paused_at_once(server)
     reply = answering(lambda raw: pulse(server, raw))({"session": token(1), "run": done.info.id})
     assert keys_of(reply) == documented("pulse: reply")

@@ -101,7 +101,7 @@ def test_every_flag_reaches_its_field(
 ) -> None:
     caught: list[Recipe] = []
 
-    def begin(out: Path, name: str, text: Any, recipe: Recipe, chosen: Any) -> None:
+    def begin(out: Path, name: str, text: Any, recipe: Recipe, *_: Any) -> None:
         caught.append(recipe)
         raise ValueError("that is all")
 

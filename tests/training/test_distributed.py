@@ -25,15 +25,19 @@ from training import __main__ as cli
 from training.distributed import ALONE, check_sharding
 from training.events import Evaluated, Failed, Finished, Started, Stepped, TakenUp
 from training.loop import train_steps
+from training.resume import resumable_step
 from training.runs import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 NEAR = 1e-5  # nats: what sums in another order may differ by, over STEPS
 STEPS = 24
-SHAPE = "--layers 2 --heads 2 --width 16 --context 8 --warmup-steps 4 --threads 1 --device cpu --quiet --snapshots-mb 0"
+SHAPE = (
+    "--layers 2 --heads 2 --width 16 --context 8 --warmup-steps 4 --threads 1 --device cpu --quiet --snapshots-mb 0 "
+    "--precision float32"
+)
 FLAGS = f"{SHAPE} --steps {STEPS} --eval-every 10 --sample-every 10 --sample-tokens 9".split()
 ADAMW = ["--optimizer", "adamw", "--learning-rate", "0.01"]
-MUON = ["--optimizer", "muon"]
+MUON = ["--optimizer", "muon", "--muon-learning-rate", "0.01"]  # at 0.03 so small a model multiplies rounding
 DOCUMENTS = [*ADAMW, "--cut", "documents", "--preset", "fast"]
 FSDP = [*ADAMW, "--sharding", "fsdp", "--save-every-s", "0.0001"]
 LINES = "".join(f"{'a dog ' * (number % 5 + 1)}and {number % 7} cats\n" for number in range(90))
@@ -251,7 +255,7 @@ def test_one_process_alone_has_all_rows() -> None:
 
 
 def test_torchrun_restarts_a_killed_worker_and_nothing_is_lost(place: Path, alone: Callable[..., Path]) -> None:
-    flags = [*SHAPE.split(), "--steps", "400", "--eval-every", "50", "--sample-every", "0", "--save-every-s", "0.05"]
+    flags = [*SHAPE.split(), "--steps", "150", "--eval-every", "50", "--sample-every", "0", "--save-every-s", "0.05"]
     out = place / "elastic"
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
@@ -270,11 +274,11 @@ def test_torchrun_restarts_a_killed_worker_and_nothing_is_lost(place: Path, alon
     events = list(folder.events())
     taken = [event.step for event in events if isinstance(event, TakenUp)]
     assert len(taken) == 1
-    assert 0 < taken[0] < 400
+    assert 20 <= taken[0] < 150
     steps = [event for event in events if isinstance(event, Stepped)]
-    assert [event.step for event in steps] == list(range(1, 401))
+    assert [event.step for event in steps] == list(range(1, 151))
     checkpoint = open_checkpoint(out / "checkpoints" / "last")
-    assert checkpoint.meta["step"] == 400
+    assert checkpoint.meta["step"] == 150
     reference = place / "elastic alone"
     assert cli.main([str(place / "text.txt"), "--out", str(reference), "--batch-size", "12", *ADAMW, *flags]) == 0
     whole = [event for event in RunFolder(reference).events() if isinstance(event, Stepped)]
@@ -283,11 +287,10 @@ def test_torchrun_restarts_a_killed_worker_and_nothing_is_lost(place: Path, alon
 
 
 def kill_one(program: subprocess.Popen[bytes], out: Path) -> None:
-    """SIGKILL the second worker once there is a checkpoint and the run has moved on from it."""
-    index = out / "checkpoints" / "last" / "checkpoint.json"
+    """SIGKILL the second worker once there is a checkpoint of step 20 or later."""
     for _ in range(6000):
         assert program.poll() is None, "the training ended before it could be disturbed"
-        if index.exists():
+        if (resumable_step(RunFolder(out)) or 0) >= 20:
             break
         time.sleep(0.01)
     for worker in psutil.Process(program.pid).children(recursive=True):

@@ -15,6 +15,7 @@ import pytest
 from tests.training.tiny import PATIENCE, tiny_recipe
 from training.events import (
     BaselinesKnown,
+    Changed,
     Copied,
     Evaluated,
     Event,
@@ -26,6 +27,7 @@ from training.events import (
     Sampled,
     Started,
     Stepped,
+    TakenUp,
 )
 from training.events import Threads as ThreadsEvent
 from training.runs import RunFolder
@@ -46,6 +48,8 @@ OF_EVERY_KIND: list[Event] = [
     ThreadsEvent(11, 3.0, 2),
     Paused(12, 4.0),
     Resumed(12, 4.0),
+    Changed(12, 4.0, 0.5, 24),
+    TakenUp(12, 4.0, 1000, 2),
     Failed(13, 5.0, HOSTILE),
     *(Finished(14, 6.0, reason) for reason in ("done", "stopped", "target")),
 ]

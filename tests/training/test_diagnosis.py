@@ -1,0 +1,168 @@
+"""The sentence about how a run is doing, on recorded runs (scripts/record_runs.py) and at every moment of them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.config import TrainConfig
+from training.diagnosis import ALARMS, Diagnosis, diagnose
+from training.events import BaselinesKnown, Changed, Evaluated, Event, Failed, Started, Stepped
+from training.runs import event_of
+
+RECORDED = Path(__file__).with_name("recorded")
+HEALTHY = ("fast", "fast-noisy", "classic", "song", "tweets", "lyrics", "words")
+ILL = {
+    "diverging": "diverging",
+    "diverging-late": "diverging",
+    "too-small-a-rate": "not falling",
+    "overfitting": "overfitting",
+    "overfitting-classic": "overfitting",
+    "no-number": "no number",
+}
+
+
+def recorded(name: str) -> tuple[list[Event], TrainConfig]:
+    first, *lines = gzip.decompress((RECORDED / f"{name}.jsonl.gz").read_bytes()).decode().splitlines()
+    return [event_of(json.loads(line)) for line in lines], TrainConfig(**json.loads(first)["train"])
+
+
+def told(events: list[Event], train: TrainConfig) -> list[Diagnosis]:
+    """What is said after each event."""
+    found = (diagnose(events[: i + 1], train) for i in range(len(events)))
+    return [diagnosis for diagnosis in found if diagnosis is not None]
+
+
+def test_every_recorded_run_is_judged() -> None:
+    assert {path.name.removesuffix(".jsonl.gz") for path in RECORDED.glob("*.gz")} == {*HEALTHY, *ILL}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_no_false_alarm_at_any_moment_of_a_healthy_run(name: str) -> None:
+    events, train = recorded(name)
+    alarms = [diagnosis for diagnosis in told(events, train) if diagnosis.alarm]
+    assert alarms == []
+
+
+@pytest.mark.parametrize(("name", "kind"), ILL.items())
+def test_what_is_wrong_is_said(name: str, kind: str) -> None:
+    events, train = recorded(name)
+    diagnoses = told(events, train)
+    assert diagnoses[-1].kind == kind
+    kinds = [diagnosis.kind for diagnosis in diagnoses]
+    assert set(kinds) & set(ALARMS) <= {kind, "diverging"}  # what ends as no number diverges before
+    assert diagnoses[-1].remedies
+    assert diagnoses[-1].sentence.endswith(".")
+
+
+def test_healthy_runs_end_with_what_they_beat() -> None:
+    for name in HEALTHY:
+        events, train = recorded(name)
+        last = diagnose(events, train)
+        assert last is not None
+        baselines = next((e.nats for e in events if isinstance(e, BaselinesKnown)), {})
+        held_out = [(e.step, e.val_loss) for e in events if isinstance(e, Evaluated) and e.val_loss is not None]
+        if not baselines:
+            assert last.kind in ("by heart", "well"), name
+            continue
+        beaten = [key for key, loss in baselines.items() if held_out[-1][1] < loss]
+        assert last.kind == "well", name
+        assert f"beats the {beaten[-1]}" in last.sentence
+        assert last.since == next(step for step, val in held_out if step and val < baselines[beaten[-1]])
+
+
+def test_overfitting_begins_at_the_best_and_offers_a_fork_there() -> None:
+    for name in ("overfitting", "overfitting-classic"):
+        events, train = recorded(name)
+        best = min((e for e in events if isinstance(e, Evaluated)), key=lambda e: e.val_loss or 9)
+        running = diagnose(events[:-1], train)
+        assert running is not None
+        assert running.since == best.step
+        assert [(r.action, r.step, r.changes) for r in running.remedies] == [
+            ("stop", None, {}),
+            ("fork", best.step, {"dropout": 0.2}),
+        ]
+
+
+def test_no_number_says_when_it_began_and_goes_on_at_a_tenth() -> None:
+    events, train = recorded("no-number")
+    found = diagnose(events, train)
+    failed, last = events[-1], [e for e in events if isinstance(e, Stepped)][-1:]
+    assert found is not None
+    assert isinstance(failed, Failed)
+    assert found.since == (last[0].step if last else 0) + 1
+    assert f"since step {found.since}" in found.sentence
+    assert (found.remedies[0].action, found.remedies[0].rate) == ("go_on", 0.1)
+
+
+# -- made runs: each rule just short of its threshold, and just over it ------------------------------------------------
+
+
+def course(losses: list[float], evals: dict[int, tuple[float, float]] | None = None, **nats: float) -> list[Event]:
+    events: list[Event] = [Started(0, 0.0, 1000, 1, "cpu", 1.0)]
+    if nats:
+        events.append(BaselinesKnown(0, 0.0, nats, nats))
+    for step, loss in enumerate(losses, 1):
+        events.append(Stepped(step, float(step), loss, 0.001, 1.0, 1.0))
+        if evals and step in evals:
+            events.append(Evaluated(step, float(step), evals[step][0], evals[step][1], None, False))
+    return events
+
+
+def kind(events: list[Event], **train: Any) -> str | None:
+    found = diagnose(events, TrainConfig(**{"learning_rate": 0.001, "warmup_steps": 0, **train}))
+    return found.kind if found else None
+
+
+def test_diverging_needs_a_rise_of_0_4_that_lasts() -> None:
+    falling = [4.0 - 2 * i / 100 for i in range(100)]
+    assert kind(course([*falling, *[2.35] * 60])) != "diverging"
+    assert kind(course([*falling, *[2.55] * 60])) == "diverging"
+    assert kind(course([*falling, *[9.0] * 9, *[2.0] * 40])) != "diverging"  # a spike
+    assert kind(course([4.0, *[6.0] * 60])) == "diverging"  # from the first step on
+
+
+def test_not_falling_is_held_against_the_unigram() -> None:
+    assert kind(course([3.1] * 149, unigram=3.0)) == "early"
+    assert kind(course([3.1] * 150, unigram=3.0)) == "not falling"
+    assert kind(course([3.1] * 150, unigram=3.2)) == "early"
+    assert kind(course([3.1] * 150, unigram=3.0), warmup_steps=200) == "early"
+    assert kind(course([4.0, *[3.9] * 160])) == "not falling"
+    assert kind(course([4.0, *[3.8] * 160])) != "not falling"
+
+
+def test_overfitting_needs_two_measurements_and_a_falling_training_loss() -> None:
+    losses = [2.0] * 60
+    assert kind(course(losses, {10: (2.0, 2.0), 20: (1.9, 2.05), 30: (1.8, 2.05)})) == "overfitting"
+    assert kind(course(losses, {10: (2.0, 2.0), 20: (1.9, 2.05), 30: (1.8, 2.03)})) != "overfitting"
+    assert kind(course(losses, {10: (2.0, 2.0), 20: (1.9, 2.05)})) != "overfitting"
+    assert kind(course(losses, {10: (2.0, 2.0), 20: (2.1, 2.05), 30: (2.1, 2.05)})) != "overfitting"
+
+
+def test_a_plateau_is_no_alarm_and_none_where_the_rate_is_small() -> None:
+    evals = {step: (2.0, 2.0) for step in range(20, 400, 20)}
+    events = course([4.0, *[2.0] * 390], evals)
+    assert kind(events) == "plateau"
+    assert kind(events, learning_rate=0.01) != "plateau"
+    assert kind(course([4.0, *[2.0] * 390], {s: (2.0, 2.0 - s / 10_000) for s in evals})) != "plateau"
+    found = diagnose(events, TrainConfig(learning_rate=0.001, warmup_steps=0))
+    assert found is not None
+    assert not found.alarm
+    assert found.remedies[0].rate == 0.5
+
+
+def test_remedies_follow_what_was_changed_already() -> None:
+    events = [*course([4.0, *[6.0] * 60]), Changed(61, 1.0, 0.5, 24)]
+    found = diagnose(events, TrainConfig(learning_rate=0.001, warmup_steps=0))
+    assert found is not None
+    assert (found.remedies[0].action, found.remedies[0].rate) == ("change", 0.125)
+
+
+def test_nothing_is_said_before_there_is_anything_to_say() -> None:
+    assert diagnose([], TrainConfig()) is None
+    assert diagnose(course([4.0]), TrainConfig()) is None
+    assert diagnose([Failed(0, 0.0, "The disk is full.")], TrainConfig()) is None
