@@ -20,6 +20,7 @@ from explorer.branches import branches as answer_branches
 from explorer.compare import Compare
 from explorer.components import drawn, head
 from explorer.decode import decode as answer_decode
+from explorer.forks import Forks
 from explorer.imports import Imports
 from explorer.learnt import Learnt
 from explorer.limits import Limits
@@ -77,6 +78,8 @@ def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights:
     imports, runs_, compare = Imports(server), Runs(server), Compare(server)
     belongings = [answering(f) for f in (runs_.runs, runs_.rename, runs_.delete, runs_.download)]
     belongings += [answering(compare.compare), answering(compare.export)]
+    forks = Forks(server)
+    forking = [answering(forks.fork_offer), answering(forks.fork)]
     with gr.Blocks(title=text.TITLE, fill_width=True, analytics_enabled=False) as demo:
         visitor = gr.Textbox(visible="hidden", elem_id="visitor", show_label=False)
         opened = [answering(imports.open_model), answering(imports.remove_model)]
@@ -86,7 +89,7 @@ def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights:
             with gr.Tab(text.CORPUS, id="corpus"):
                 corpus.build(server, visitor)
             with gr.Tab(text.TRAIN, id="train") as train_tab:
-                train.build(server, visitor, train_tab, corpus_state, [control, step], belongings)
+                train.build(server, visitor, train_tab, corpus_state, [control, step, *forking], belongings)
             with gr.Tab(text.DECODE, id="decode"):
                 decode.build(decode_, opening, look_up, branches)
             with gr.Tab(text.ATTENTION, id="attention"):

@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Any
 
 import gradio as gr
+from gradio.events import api as endpoint
 import torch
 
 from explorer.branches import branches as look_ahead
@@ -148,7 +149,7 @@ def add(server: Server) -> None:
         return decode(server, request)
 
     for function in (models, continue_text, next_token, branches, attention):
-        gr.api(in_words(function), api_name=function.__name__, concurrency_limit=2)
+        endpoint(in_words(function), api_name=function.__name__, concurrency_limit=2)
 
 
 def in_words(function: Callable[..., Any]) -> Callable[..., Any]:

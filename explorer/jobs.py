@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from explorer.limits import Limits
+from training.diagnosis import Diagnosis, diagnose
 from training.events import EventLog, Failed, Finished, Paused
 from training.runs import Known, RunError, RunFolder, RunInfo, Stamp, list_runs
 from training.trainer import Trainer
@@ -48,6 +49,7 @@ class Run:
     """Another program trains it."""
     named: Stamp | None = None
     """Of the name that `info` has, where the run was renamed."""
+    _judged: tuple[int, Diagnosis | None] | None = field(default=None, repr=False)
     _offset: int = 0
     _reading: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -78,6 +80,14 @@ class Run:
     def waits_to_go_on(self) -> bool:
         """Whether it was paused, was told to go on, and its turn has not come yet."""
         return self.turn == "asked" and self.trainer is not None and self.trainer.state == "paused"
+
+    def judged(self) -> Diagnosis | None:
+        """How it is doing. Judged anew after some steps more, and at its end."""
+        events, count = self.log.since(0)
+        over = bool(events) and isinstance(events[-1], Finished | Failed)
+        if self._judged is None or count != self._judged[0] and (over or count > 1.01 * self._judged[0] + 3):
+            self._judged = count, diagnose(events, self.info.recipe.train)
+        return self._judged[1]
 
     def follow_name(self) -> None:
         """Take over the name that the run was given since the last look, by whichever program."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import asdict
 from typing import Any
 
 from explorer.jobs import ELSEWHERE, OPENED, Run
@@ -82,6 +83,8 @@ def describe(server: Server, run: Run, owner: str) -> dict[str, Any]:
         "message": message(run) or in_front(server, run, owner),
         "snapshot_step": opened_step(run),
         "looked_at": looked_at(run),
+        "diagnosis": diagnosis(run),
+        "parent": parent(run),
         "batch_size": run.info.recipe.train.batch_size,
         "ref": f"run:{run.info.id}",
         "link": f"?run={run.info.id}",
@@ -89,6 +92,20 @@ def describe(server: Server, run: Run, owner: str) -> dict[str, Any]:
         **beginning(run),
         **progress(run),
     }
+
+
+def diagnosis(run: Run) -> dict[str, Any] | None:
+    """How a run is doing, as training/diagnosis.py has it; None before there is anything to say."""
+    if is_shipped(run.info.id) or run.state == OPENED:
+        return None
+    found = run.judged()
+    return None if found is None else asdict(found) | {"remedies": [asdict(remedy) for remedy in found.remedies]}
+
+
+def parent(run: Run) -> dict[str, Any] | None:
+    """The run that this one was forked from."""
+    found = run.info.parent
+    return None if found is None else asdict(found) | {"ref": f"run:{found.id}", "edits": list(found.edits)}
 
 
 def looked_at(run: Run) -> int | None:

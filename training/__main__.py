@@ -26,8 +26,20 @@ from training.corpus import DELIMITERS, about
 from training.data import build_tokenizer
 from training.distributed import ALONE, Group, Ranks, check_sharding, give_up_after, join_others, launched, restarted
 from training.estimate import Estimate, foreseen, report
-from training.events import BaselinesKnown, Copied, Evaluated, Failed, Finished, Sampled, Started, Stepped, TakenUp
+from training.events import (
+    BaselinesKnown,
+    Changed,
+    Copied,
+    Evaluated,
+    Failed,
+    Finished,
+    Sampled,
+    Started,
+    Stepped,
+    TakenUp,
+)
 from training.fitting import GIVES_WAY, cleaned
+from training.fork import fork
 from training.origin import Data, Found, find_again
 from training.presets import DEFAULT, EVERY
 from training.resume import find_resumption, fingerprint, resumable_step
@@ -69,8 +81,26 @@ def parser() -> argparse.ArgumentParser:
         "--more",
         metavar="N",
         type=int,
-        help="with --resume: N steps from where the run stands, in place of those that are left; its schedule is "
-        "stretched over all of them",
+        help="with --resume and --fork: N steps from where the run stands, in place of those that are left; its "
+        "schedule is stretched over all of them",
+    )
+    p.add_argument(
+        "--rate",
+        metavar="X",
+        type=float,
+        help="with --resume: a factor on the learning rate from there on, as it can be changed on the page",
+    )
+    p.add_argument(
+        "--fork",
+        metavar="RUN[@STEP]",
+        help="begin a new run with the weights of this one, of a step that it kept, of `best`, or of `last`; with its "
+        "text or the CORPUS, its tokenizer, and its settings but for those that are given",
+    )
+    p.add_argument(
+        "--silence-head",
+        metavar="LAYER.HEAD",
+        action="append",
+        help="with --fork: begin with this head's output at zero, counted from 1; may be given several times",
     )
     p.add_argument(
         "--go-on",
@@ -129,7 +159,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _carry_out(options: dict[str, Any], group: Group) -> int:
     try:
-        if options["resume"] is not None or options["more"] is not None:
+        if options["fork"] is not None:
+            return _fork(options, group)
+        if any(options[name] is not None for name in ("resume", "more", "rate")):
             return _resume(options, group)
         return _train(options, group)
     except (ValueError, RuntimeError) as error:
@@ -148,6 +180,8 @@ def _train(options: dict[str, Any], group: Group) -> int:
     recipe = EVERY[options["preset"]].recipe
     if options["config"]:
         recipe = from_yaml(_text_of(options["config"]), recipe)
+    if options["silence_head"]:
+        raise ConfigError("--silence-head goes with --fork: name the run whose weights it changes.")
     if options["estimate"]:
         return _estimate(options, recipe, changes)
     if options["out"] is None:
@@ -181,15 +215,72 @@ def _resume(options: dict[str, Any], group: Group) -> int:
     """Go on with a run: its own text, settings and folder. Raises ValueError with a sentence."""
     usual = vars(parser().parse_args([]))
     given = [name for name, value in options.items() if value != usual[name]]
-    if other := [name for name in given if name not in ("resume", "more", "quiet")]:
-        names = ", ".join("CORPUS" if name == "corpus" else f"--{name.replace('_', '-')}" for name in other)
-        raise ConfigError(f"a run goes on with its own text and settings: leave out {names}, or train a new run.")
+    if other := [name for name in given if name not in ("resume", "more", "rate", "quiet")]:
+        raise ConfigError(
+            f"a run goes on with its own text and settings: leave out {_named(other)}, or --fork it."
+        )
     if options["resume"] is None:
-        raise ConfigError("--more goes with --resume: name the run that is to be trained for longer.")
-    return _go_on(RunFolder(options["resume"]), options["more"], group, options["quiet"])
+        raise ConfigError("--more and --rate go with --resume: name the run that is to be trained for longer.")
+    return _go_on(RunFolder(options["resume"]), options["more"], group, options["quiet"], options["rate"])
 
 
-def _go_on(folder: RunFolder, more: int | None, group: Group, quiet: bool) -> int:
+def _named(options: Collection[str]) -> str:
+    return ", ".join("CORPUS" if name == "corpus" else f"--{name.replace('_', '-')}" for name in options)
+
+
+def _fork(options: dict[str, Any], group: Group) -> int:
+    """A new run that begins with the weights of another. Raises ValueError with a sentence."""
+    usual = vars(parser().parse_args([]))
+    given = {name for name, value in options.items() if value != usual[name]}
+    if other := sorted(given & {"preset", "config", "resume", "rate", "go_on", "estimate"}):
+        raise ConfigError(f"a fork has its parent's settings but for those that are given: leave out {_named(other)}.")
+    if group.size > 1:
+        raise ConfigError("fork with one process, stop it, and go on with several: torchrun … --resume.")
+    if options["out"] is None:
+        raise ConfigError("there is no folder for the fork: give --out DIR.")
+    path, at = _place(options["fork"])
+    folder, corpus = RunFolder(path), None
+    before = folder.info().recipe
+    known = _settings(Recipe) | _settings(GPTConfig) | _settings(TrainConfig)
+    changes = {name: options[name] for name in given & known}
+    changes |= {name[6:]: options[name] for name in given if name.startswith("clean_")}
+    if options["corpus"]:
+        recipe = before.with_changes({k: v for k, v in changes.items() if k not in known})
+        data = Data(tuple(options["corpus"]), options["column"], options["delimiter"], options["keep_good_lines"])
+        corpus = data.read()
+        corpus = cleaned(corpus, recipe, GIVES_WAY)[0].corpus if recipe.cleaning.active else corpus
+    name = options["name"] or f"{folder.info().name}, forked"
+    silence = [_head(text) for text in options["silence_head"] or ()]
+    trainer = fork(folder, Path(options["out"]), name, at, corpus, changes, silence, options["more"])
+    _say(_about_fork(trainer))
+    trainer.start()
+    return _follow(trainer, options["quiet"])
+
+
+def _place(text: str) -> tuple[Path, int | str]:
+    """`RUN@STEP` -> the folder, and a step, `best` or `last`."""
+    path, parted, step = text.rpartition("@")
+    if not parted or Path(text).exists():
+        return Path(text), "last"
+    return Path(path), int(step) if step.isascii() and step.isdigit() else step
+
+
+def _head(text: str) -> tuple[int, int]:
+    layer, _, head = text.partition(".")
+    if not (layer.isascii() and layer.isdigit() and head.isascii() and head.isdigit()):
+        raise ConfigError(f"--silence-head {text} names no head: give layer and head counted from 1, such as 2.1.")
+    return int(layer) - 1, int(head) - 1
+
+
+def _about_fork(trainer: Trainer) -> str:
+    parent = trainer.folder.info().parent
+    assert parent is not None
+    weights = "exactly" if parent.weights == "exact" else "as its snapshot has them, rounded to float16"
+    optimizer = "its optimizer goes on" if parent.optimizer == "kept" else "the optimizer begins anew"
+    return "; ".join([f"forked from {parent.name} at step {parent.step:,}, {weights}", optimizer, *parent.edits]) + "."
+
+
+def _go_on(folder: RunFolder, more: int | None, group: Group, quiet: bool, rate: float | None = None) -> int:
     apart = f"the processes do not see the same run in {folder.path}: it has to be on a file system that all share."
     if group.rank:
         assert isinstance(group, Ranks)
@@ -199,6 +290,8 @@ def _go_on(folder: RunFolder, more: int | None, group: Group, quiet: bool) -> in
         return work(folder, prepared, again, group)
     trainer = Trainer.resumed(folder, more, group)
     done = trainer.log.since(0)[1]
+    if rate is not None:
+        trainer.change(rate)
     if group.size > 1:  # nothing is changed before all have read it
         group.check_same(f"{trainer.resumed_at} {fingerprint(trainer.prepared.data)}", apart)
     trainer.start()
@@ -399,6 +492,8 @@ def _show(event: object, bar: tqdm[Any]) -> None:
             bar.update(event.step - bar.n)
             soft = {} if event.soft_loss is None else {"teacher": f"{event.soft_loss:.3f}"}
             bar.set_postfix(soft, loss=f"{event.loss:.3f}", tokens_per_s=f"{event.tokens_per_s:,.0f}", refresh=False)
+        case Changed():
+            bar.write(f"from here on: learning rate x {event.rate:g}, batch {event.batch_size}")
         case TakenUp():
             bar.write(f"goes on from step {event.step:,} of {event.steps:,}")
         case Copied():

@@ -6,8 +6,8 @@ tenth of the steps, at least 20 and at most 100 of them.
 - no number: the run ended because its loss was none.
 - diverging: the median of 20 losses is above the lowest one before it by 0.4 and by 15 %, over 30 steps.
 - overfitting: the validation is 2 % above its best in the last two measurements, and the training loss has fallen.
-- not falling: after 150 steps, and twice the warm-up, a window is not below the unigram, or not 3 % below the start
-  where the unigram is not known.
+- not falling: after 150 steps, and twice the warm-up, a window is not 3 % below the unigram (the start, where that is
+  not known), nor 2 % below the window two before it.
 - plateau: over the last third, of at least 300 steps and four measurements, the loss fell by less than 0.5 %, while
   the learning rate is above a fifth of its largest.
 - by heart: nothing is held out, and the loss is below 0.3.
@@ -33,7 +33,7 @@ Action = Literal["change", "stop", "go_on", "fork"]
 ALARMS: tuple[Kind, ...] = ("no number", "diverging", "overfitting", "not falling")
 RISEN, RISEN_SHARE = 0.4, 0.15
 OVERFIT = 0.02
-FALLEN, STEPS, WARM_UPS = 0.03, 150, 2
+FALLEN, FALLING, STEPS, WARM_UPS = 0.03, 0.02, 150, 2
 STILL, STILL_STEPS, STILL_EVALS = 0.005, 300, 4
 BY_HEART = 0.3
 
@@ -178,19 +178,18 @@ def not_falling(course: Course) -> Diagnosis | None:
     made = len(course.losses)
     if made < max(STEPS, WARM_UPS * course.train.warmup_steps) or course.first_step != 1:
         return None
-    now, unigram = course.window(), course.baselines.get("unigram")
-    if now < (unigram if unigram is not None else course.start * (1 - FALLEN)):
+    now, unigram, size = course.window(), course.baselines.get("unigram"), course.size
+    against = unigram if unigram is not None else course.start
+    if now < against * (1 - FALLEN) or now < course.window(back=2) * (1 - FALLING):
         return None
-    if unigram is None:
-        against = f"it began at {course.start:.2f}"
-    else:
-        against = f"how frequent each token is gives {unigram:.2f} already"
-    size = course.size
-    highest = max(median(course.losses[i : i + size]) for i in range(0, made - size + 1, size))
-    factor, large = (0.1, True) if highest > course.start + RISEN else (10.0, False)
-    cause = "large: the loss rose at first" if large else "small"
-    sentence = f"Not falling: {now:.2f} after {made:,} steps, and {against}. The learning rate is too {cause}."
-    label = "A tenth of the rate" if large else "Ten times the rate"
+    risen = max(median(course.losses[i : i + size]) for i in range(0, made - size + 1, size)) > course.start + RISEN
+    large = risen or (unigram is not None and now < unigram * (1 + FALLEN))
+    known = "it began at" if unigram is None else "how frequent each token is already gives"
+    cause = "large: the loss rose at first" if risen else "large: it learns nothing beyond that" if large else "small"
+    sentence = (
+        f"Not falling: {now:.2f} after {made:,} steps, and {known} {against:.2f}. The learning rate is too {cause}."
+    )
+    label, factor = ("A tenth of the rate", 0.1) if large else ("Ten times the rate", 10.0)
     remedies = () if course.over else (Remedy(label, "change", rate=_factor(course, factor)),)
     return Diagnosis("not falling", sentence, None, remedies)
 

@@ -136,7 +136,8 @@ class Ranks(Group):
         """Told the sentence when another process failed and this one cannot move."""
         self._over = threading.Event()
         own: dist.Store = store.clone()  # type: ignore[attr-defined]  # a connection of its own; the stubs lack it
-        threading.Thread(target=self._listen, args=(own,), name="other processes", daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(own,), name="other processes", daemon=True)
+        self._listener.start()
 
     def device(self, device: torch.device) -> torch.device:
         if device.type != "cuda":
@@ -256,6 +257,7 @@ class Ranks(Group):
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
+        self._listener.join()  # a thread that Python ends inside torch takes the process with it (SIGABRT)
         dist.destroy_process_group()
         return code
 

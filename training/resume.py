@@ -141,7 +141,7 @@ def find_resumption(folder: RunFolder, more: int | None = None) -> tuple[Prepare
         checkpoint = open_checkpoint(last)
         model, meta = checkpoint.model, checkpoint.meta
     elif info.parent is not None:
-        raise RunError(f"{info.name} cannot go on: it ended before the weights it was forked with were kept. Fork again.")
+        raise RunError(f"{info.name} cannot go on: it ended before the weights of its fork were kept. Fork again.")
     parts = sharded.find(last.parent)
     if parts is not None and (extra is None or parts.values["step"] > extra.values["step"]):
         shape = info.recipe.model_config(Tokenizer.load(folder.path / "tokenizer.json").vocab_size)

@@ -85,7 +85,7 @@ def set_up(
         teacher = Teacher.of(master, tokenizer, data.context, train.teacher_share, train.teacher_temperature)
     if donor is not None and donor.config.width != recipe.model_config(tokenizer.vocab_size).width:
         raise ConfigError(f"embeddings_from is a model of width {donor.config.width}: set the width to the same.")
-    return Prepared(recipe, tokenizer, data, teacher, donor, texts_of(corpus, recipe), tuple(notes))
+    return Prepared(recipe, tokenizer, data, teacher, donor, texts_of(corpus, recipe), notes=tuple(notes))
 
 
 def _with_sample_prompt(recipe: Recipe, corpus: Corpus, tokenizer: Tokenizer) -> Recipe:

@@ -349,7 +349,7 @@ class Trainer:
                 self._wake(event)
                 if self._stop.is_set() and not self._group.ask(Order.STOP):
                     self._publish(model, event.step, None)
-                    self._save_last(model, state, event)
+                    self._save_last(model, state, event.step)
                     self._finish(Finished(event.step, event.wall_s, "stopped"))
                     return
 
@@ -371,7 +371,7 @@ class Trainer:
         self._make_changes(state, state.wall_s)
         if self.prepared.beginning is not None:  # its weights stand nowhere else, should it be killed now
             self._snapshot_of(state.step, {name: value.cpu() for name, value in model.state_dict().items()}, None)
-            self._save_last(model, state, Resumed(state.step, state.wall_s))
+            self._save_last(model, state, state.step)
         return model, state
 
     def _keep_text(self) -> None:
@@ -403,7 +403,7 @@ class Trainer:
         elif self._want_snapshot.is_set():
             self._publish(model, event.step, None)
         if isinstance(event, Finished):
-            self._save_last(model, state, event)
+            self._save_last(model, state, event.step)
             self._finish(event)
             return
         self._write(event)  # first: a checkpoint says how much stands in the file
@@ -413,7 +413,7 @@ class Trainer:
             save_checkpoint(path, model, self.tokenizer, self._meta(event.step), whole)
         due = 0 < event.step < self.recipe.train.steps and self._cadence.due(measured)  # the end is written at the end
         if due and not (self._group.sharded and self._group.ask(Order.SAVE)):
-            self._save_last(model, state, event)
+            self._save_last(model, state, event.step)
         if self._snapshots is not None:
             self._snapshots.after(event, model)
         self._tell(event)
@@ -430,7 +430,7 @@ class Trainer:
             self._publish(model, event.step, None)
             self.state = "paused"
         if event.step:
-            self._save_last(model, state, event)
+            self._save_last(model, state, event.step)
         self._record(Paused(event.step, event.wall_s))
         for call in self._when_still:
             call()
@@ -464,13 +464,13 @@ class Trainer:
             self._want_snapshot.clear()
             self._snapshot_ready.notify_all()
 
-    def _save_last(self, model: GPT, state: LoopState, event: Event) -> None:
+    def _save_last(self, model: GPT, state: LoopState, step: int) -> None:
         """Write weights and all else that the run needs to go on from here, as of one moment."""
         text = self._text_kept()
         with self._cadence.writing():
             whole = self._group.whole(model)
             extra = pack(state, model, self.folder.metrics_bytes(), text)
-            path, meta = self.folder.checkpoint("last"), self._meta(event.step)
+            path, meta = self.folder.checkpoint("last"), self._meta(step)
             save_checkpoint(path, model, self.tokenizer, meta, whole, extra)
             sharded.clear(path.parent)
 

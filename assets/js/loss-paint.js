@@ -24,7 +24,7 @@
   function frame(view, data) {
     const { points, evals, run } = data, baselines = glass.losses.beaten(data);
     const wide = view.width >= 520;
-    const lastStep = Math.max(points.step.at(-1) || 0, evals.step.at(-1) || 0, 1);
+    const { parent } = data, lastStep = Math.max(points.step.at(-1) || 0, evals.step.at(-1) || 0, (parent && parent.train.step.at(-1)) || 0, 1);
     const live = run && (run.state === 'running' || run.state === 'paused');
     let full = lastStep;
     if (live && run.steps > lastStep) full = Math.min(run.steps, Math.max(10, curve.ticks(0, lastStep * 1.5, 4).at(-1) || lastStep, lastStep * 1.1));
@@ -36,6 +36,7 @@
     const trainSpan = curve.span(points.step, x0, x1), evalSpan = curve.span(evals.step, x0, x1);
     let range = curve.reach(points.loss, ...trainSpan);
     range = curve.reach(evals.val, ...evalSpan, range);
+    for (const line of parent ? [parent.train, parent.val] : []) range = curve.reach(line.loss, ...curve.span(line.step, x0, x1), range);
     let [lo, hi] = range[0] <= range[1] ? range : curve.reach(baselines.map((b) => b.value), 0, baselines.length, [0, 1]);
     const log = view.log && hi > 0;
     [lo, hi] = stretched(lo, hi, baselines, log);
@@ -229,7 +230,7 @@
   }
 
   /** Where settings were changed in flight: a dotted line with what was changed, in the words of `said`. */
-  function drawChanges(g, fr, ink, changes) {
+  function drawChanges(g, fr, ink, changes, taken) {
     const words = [];
     g.font = ink.small;
     let right = -Infinity, row = 0;
@@ -243,9 +244,21 @@
       write(g, ink.warmText, said, at + (left ? -4 : 4), fr.box.top + 7 + 15 * (row % 4), left ? 'right' : 'left', ink.card);
       right = Math.max(right, left ? at : at + 10 + wide);
       words.push(`${said} at ${step}`);
+      taken.push({ py: fr.box.top + 7 + 15 * (row % 4), x0: left ? at - 4 - wide : at + 4, x1: left ? at - 4 : at + 4 + wide });
     }
     g.font = ink.font;
     return words;
+  }
+
+  /** The curve of the run that this one was forked from, grey and behind its own. */
+  function drawParent(g, fr, ink, parent) {
+    g.strokeStyle = ink.cut;
+    for (const [line, width, dash] of [[parent.train, 1.5, []], [parent.val, 1.5, [5, 3]]]) {
+      const list = curve.means(line.step, line.loss, ...curve.span(line.step, fr.x0, fr.x1), fr.x);
+      g.lineWidth = width; g.setLineDash(dash);
+      trace(g, list, fr.y);
+    }
+    g.setLineDash([]);
   }
 
   /** Draws everything into the canvas; returns the frame, for turning pixels back into steps. */
@@ -263,11 +276,13 @@
       { ...lineEnd(val, box.right), ink: ink.warm, textInk: ink.warmText, name: 'validation' },
     ]);
     g.lineJoin = 'round';
+    if (data.parent) drawParent(g, fr, ink, data.parent);
+    canvas.dataset.parent = data.parent ? `${data.parent.train.step.length} ${data.parent.train.step.at(-1)}` : '';
     g.globalAlpha = view.smoothing > 0 ? 0.34 : 1; g.strokeStyle = ink.accent; g.lineWidth = 1;
     trace(g, raw, fr.y);
     g.globalAlpha = 1;
-    const marked = drawChanges(g, fr, ink, data.marks || []);
-    const counted = drawBaselines(g, fr, ink, [...ends], inked(fr, even, val), evals);
+    const taken = [...ends], marked = drawChanges(g, fr, ink, data.marks || [], taken);
+    const counted = drawBaselines(g, fr, ink, taken, inked(fr, even, val), evals);
     g.strokeStyle = ink.accent; g.lineWidth = 2.25;
     if (view.smoothing > 0) trace(g, even, fr.y);
     drawValidation(g, fr, ink, val);

@@ -86,6 +86,32 @@
     }).filter((mark) => mark.said);
   }
 
+  /** The curve of the run that the watched one was forked from: fetched when it comes into sight, and while it trains. */
+  function parentCurve(server, redraw) {
+    let ref = null, found = null, asked = 0;
+    async function load(wanted) {
+      asked = Date.now();
+      try {
+        const reply = await glass.call(server, 'compare', { session: glass.session, models: [wanted] }, { quiet: true });
+        if (ref === wanted) { found = reply.runs[0]; redraw(); }
+      } catch { /* it was deleted: its curve went with it */ }
+    }
+    return {
+      follow({ run }) {
+        const now = run && run.parent ? run.parent.ref : null;
+        if (now !== ref) { ref = now; found = null; asked = 0; }
+        if (ref && (!asked || (found && ['running', 'paused'].includes(found.state) && Date.now() - asked > 5000))) load(ref);
+      },
+      /** Its lines in a unit: training smoothed, and validation; null where there are none. */
+      in(unit) {
+        if (!found || !found.points.step.length) return null;
+        const { points, evals } = found, bits = (v) => glass.losses.bits(v, found.nats_to_bits ?? null);
+        const even = curve.smooth(points.step, points.loss, points.step.length > 50 ? 0.95 : 0, {}), same = unit !== 'bits';
+        return { name: found.name, train: { step: points.step, loss: same ? even : even.map(bits) }, val: { step: evals.step, loss: same ? evals.val : evals.bits_per_byte } };
+      },
+    };
+  }
+
   // ---- the component ----------------------------------------------------------------------------------------------
 
   function controls(view, redraw) {
@@ -185,12 +211,12 @@
     const count = h('summary', {});
     const fold = h('details', { class: 'g-loss-fold' }, count, rows);
     const whose = h('span', { class: 'g-run-badge', hidden: true, 'data-testid': 'loss-whose' });
-    const take = downloads(server, () => data, view);
+    const take = downloads(server, () => data, view), doing = glass.diagnosing(), parent = parentCurve(server, redraw);
     const root = h('section', { class: 'g-card g-loss', 'data-testid': 'loss' },
       h('div', { class: 'g-loss-head' }, h('h2', { class: 'g-title' }, 'Loss'), whose),
       h('p', { class: 'g-say' }, 'How surprised the model is. Thin: every step; thick: smoothed; circles: text it never trains on; dashed: what counting alone '
         + 'gives there, with a diamond where validation comes below it. Drag to zoom in, double-click to zoom out.'),
-      bar, stage, empty, tip, beats, fold, take);
+      bar, stage, empty, tip, doing.node, beats, fold, take);
 
     /** Why there is no chart; its button stays the same one while nothing changes, or a slow click would miss it. */
     function explain() {
@@ -220,7 +246,7 @@
       for (const b of units) { b.disabled = f === null && b.dataset.testid === 'loss-bits'; b.setAttribute('aria-pressed', String(b.dataset.testid === `loss-${unit}`)); }
       if (unit !== shownUnit || (unit === 'bits' && cache.factor !== f)) delete cache.out;
       cache.factor = f; shownUnit = unit; root.dataset.unit = unit;
-      const shown = { ...glass.losses.within(data, unit), asSent: data, unit: glass.losses.NAMES[unit], marks: marks(data) };
+      const shown = { ...glass.losses.within(data, unit), asSent: data, unit: glass.losses.NAMES[unit], marks: marks(data), parent: parent.in(unit) };
       shown.even = curve.smooth(shown.points.step, shown.points.loss, view.smoothing, cache);
       if (view.hover >= data.points.step.length) view.hover = -1;
       view.frame = glass.paintLoss(canvas, view, shown);
@@ -244,6 +270,8 @@
       if (!state) return;
       if (state.id !== data.id) { view.zoom = null; view.hover = -1; shownEvals = ''; delete cache.out; }
       data = { ...state, even: [] };
+      doing.show(state);
+      parent.follow(state);
       redraw();
     }, root);
     glass.on('example', redraw, root);

@@ -213,14 +213,25 @@
     const say = h('p', { class: 'g-tip', role: 'status', hidden: true, 'data-testid': 'run-message' });
     const wrong = h('p', { class: 'g-tip g-wrong', role: 'alert', hidden: true });
     const complain = (text) => { wrong.textContent = text; wrong.hidden = !text; };
-    const further = glass.steering(server, complain);
+    const further = glass.steering(server, complain), fork = glass.forking(server), from = h('p', { class: 'g-run-parent', hidden: true, 'data-testid': 'run-parent' });
     const steer = steering(server, complain), look = looking(), parts = [progressBar(), figures(), samples()], taken = origins();
     const empty = h('p', { class: 'g-run-empty', 'data-testid': 'monitor-empty' });
     const blank = h('div', {}, h('h2', { class: 'g-title' }, 'The run'),
       h('p', { class: 'g-say' }, 'Its numbers, its buttons, and what it writes while it learns.'), empty);
     const body = h('div', { class: 'g-run-body' }, h('div', { class: 'g-run-head' }, name, badge, steer.node),
-      parts[0].node, parts[1].node, further.changes.node, taken.node, say, wrong, look.node, further.step.node, parts[2].node);
+      parts[0].node, parts[1].node, further.changes.node, fork.node, from, taken.node, say, wrong, look.node, further.step.node, parts[2].node);
     const root = h('section', { class: 'g-card g-monitor', 'data-testid': 'monitor' }, body, blank);
+
+    /** Which run this one was forked from, and what of it was taken over. */
+    function descent(parent) {
+      from.hidden = !parent;
+      const now = JSON.stringify(parent);
+      if (!parent || from.dataset.parent === now) return;
+      from.dataset.parent = now;
+      const name = h('button', { type: 'button', class: 'g-link', onclick: () => glass.watchRun(parent.id) }, h('bdi', {}, parent.name));
+      const kept = [parent.weights === 'exact' ? 'with its weights' : 'with its weights rounded to float16', parent.optimizer === 'kept' ? 'and its optimizer' : 'and an optimizer that began anew'].join(' ');
+      from.replaceChildren('Forked from ', name, ` at step ${glass.fmt.count(parent.step)}, ${kept}${parent.edits.length ? '; ' + parent.edits.join('; ') : ''}.`);
+    }
 
     function nothing(state) {
       empty.replaceChildren(state.problem || (state.id ? 'Opening the run…'
@@ -244,6 +255,8 @@
       steer.show(state.run);
       further.changes.show(state);
       further.step.show(state);
+      fork.show(state);
+      descent(state.run.parent);
       look.show(state.run);
       for (const part of parts.slice(0, 2)) part.node.hidden = state.run.state === 'opened';  // it was not trained here
       parts[0].show(state.run);

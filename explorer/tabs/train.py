@@ -71,7 +71,7 @@ def build(
                     go = gr.Button(text.START, variant="primary", elem_id="train", elem_classes="g-wide")
                 notice = drawn("notice", elem_id="train-notice")
         with gr.Column(scale=8, min_width=320):
-            drawn("loss", functions=belongings[-1:])
+            drawn("loss", functions=belongings[-2:])
             monitor = drawn("monitor", functions=control, elem_id="monitor")
             drawn("outcome", functions=[outcomes(server)], elem_id="outcome")
             rows = drawn("examples", elem_id="examples")

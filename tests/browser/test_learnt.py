@@ -281,7 +281,8 @@ def test_what_is_beaten_in_words(opened: Page) -> None:
     said = opened.evaluate(
         """() => {
             const baselines = [['unigram', 3], ['bigram', 2], ['trigram', 1]].map(([name, value]) => ({name, value}));
-            const say = (state, val) => glass.losses.sentence({run: {state}, baselines, evals: {step: [0, 50, 100], val}});
+            const step = [0, 50, 100];
+            const say = (state, val) => glass.losses.sentence({run: {state}, baselines, evals: {step, val}});
             return [say('running', [4, 3.5, 3.2]), say('running', [4, 2.5, 1.5]), say('finished', [4, 2.5, 2.2]),
                     say('finished', [4, 0.9, 0.8])];
         }"""

@@ -46,7 +46,7 @@ def disturb(rank: int, trouble: Trouble) -> None:
             os.kill(os.getpid(), signal.SIGINT if kind == "stop" else signal.SIGKILL)
         return plain(*arguments)
 
-    training.loop._step = at
+    training.loop._step = at  # type: ignore[assignment]
 
 
 def child(rank: int, port: int, arguments: list[str], trouble: Trouble, out: str) -> int:

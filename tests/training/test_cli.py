@@ -81,7 +81,8 @@ def another(cls: type, field: dataclasses.Field[Any]) -> tuple[list[str], Any]:
         return [f"--no-{flag[2:]}" if now else flag], not now
     special: dict[str, Any] = {
         "sample_prompt": "the cat", "device": "cpu", "until_val_loss": 1.5, "beta1": 0.7, "beta2": 0.8, "heads": 2,
-        "final_lr_share": 0.5, "cooldown_share": 0.5, "val_fraction": 0.25, "learning_rate": 0.007, "norm_eps": 1e-4,
+        "final_lr_share": 0.5, "cooldown_share": 0.5, "val_fraction": 0.25, "learning_rate": 0.0071, "norm_eps": 1e-4,
+        "muon_momentum": 0.7,
     }  # fmt: skip
     if typing.get_origin(kind) is typing.Literal:
         value: Any = next(choice for choice in typing.get_args(kind) if choice != now)

@@ -25,6 +25,7 @@ from training.presets import DEFAULT, PRESETS
 RULES: list[tuple[str, list[float], list[float], str]] = [  # field, refused, the last that are accepted, meaning
     ("steps", [0, -1], [1], "at least 1"),
     ("batch_size", [0, 4097], [1, 4096], "from 1 to 4096 (24 is a good start)"),
+    ("accumulate", [0, -1, 65_537], [1, 65_536], "from 1 to 65,536 (1 = no accumulation)"),
     ("learning_rate", [0.0, -1e-3, 1.01, math.nan, math.inf], [1e-9, 1.0], "above 0 and at most 1 (0.001 is usual)"),
     ("muon_learning_rate", [0.0, 1.01, math.nan], [1e-9, 1.0], "above 0 and at most 1 (0.03 is usual)"),
     ("muon_momentum", [-0.1, 1.0, math.nan], [0.0, 0.999], "from 0 to below 1 (0.95 is usual)"),

@@ -19,12 +19,13 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from model import open_checkpoint
+from model import Tokenizer, open_checkpoint
 from tests.training.tiny import TEXT, tiny_config, tiny_data, tiny_model
 from training import __main__ as cli
 from training.distributed import ALONE, check_sharding
 from training.events import Evaluated, Failed, Finished, Started, Stepped, TakenUp
 from training.loop import train_steps
+from training.presets import EVERY
 from training.resume import resumable_step
 from training.runs import RunFolder
 
@@ -172,7 +173,7 @@ def test_documents_of_unequal_lengths_are_in_it(place: Path, ran: dict[str, Any]
 def test_batches_added_up_are_the_larger_batch(optimizer: str) -> None:
     def losses(batch_size: int, accumulate: int) -> list[float]:
         config = tiny_config(optimizer=optimizer, steps=20, batch_size=batch_size, accumulate=accumulate)
-        events = train_steps(tiny_model(), tiny_data(), config, cli.Tokenizer.char(TEXT))
+        events = train_steps(tiny_model(), tiny_data(), config, Tokenizer.char(TEXT))
         return [event.loss for event in events if isinstance(event, Stepped)]
 
     assert losses(4, 3) == pytest.approx(losses(12, 1), abs=NEAR, rel=0)
@@ -315,7 +316,7 @@ def test_a_run_goes_on_by_its_own_command_alone(place: Path, tmp_path: Path) -> 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    recipe = cli.EVERY["fast"].recipe.with_changes({"steps": STEPS, "width": 16, "heads": 2})
+    recipe = EVERY["fast"].recipe.with_changes({"steps": STEPS, "width": 16, "heads": 2})
     RunFolder.create(out, "killed", recipe, {"name": "x", "data": {"files": [str(place / "text.txt")]}})
     flags = ["--steps", str(STEPS), "--width", "16", "--heads", "2", "--quiet", "--go-on"]
     assert cli.main([str(place / "text.txt"), "--out", str(out), *flags]) == 0

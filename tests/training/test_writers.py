@@ -81,7 +81,7 @@ print(*(row["step"] for row in SQLiteStorage.get_logs("glass-gpt", run.name) if 
 def test_a_missing_package_is_named_with_what_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(writers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="pip install tensorboard trackio"):
         check_log_to("both")
     (tmp_path / "t.txt").write_text("the cat sat on the mat.\n" * 40, encoding="utf-8")
