@@ -8,8 +8,8 @@ from functools import wraps
 from typing import Any
 
 import gradio as gr
-from gradio.events import api as endpoint
 import torch
+from gradio.events import api as endpoint
 
 from explorer.branches import branches as look_ahead
 from explorer.decode import RequestError, decode, read_prompt, whole

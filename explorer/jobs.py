@@ -85,7 +85,7 @@ class Run:
         """How it is doing. Judged anew after some steps more, and at its end."""
         events, count = self.log.since(0)
         over = bool(events) and isinstance(events[-1], Finished | Failed)
-        if self._judged is None or count != self._judged[0] and (over or count > 1.01 * self._judged[0] + 3):
+        if self._judged is None or (count != self._judged[0] and (over or count > 1.01 * self._judged[0] + 3)):
             self._judged = count, diagnose(events, self.info.recipe.train)
         return self._judged[1]
 
