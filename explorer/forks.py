@@ -21,7 +21,7 @@ SETTINGS = ("learning_rate", "muon_learning_rate", "batch_size", "dropout", "wei
 
 
 class Forks:
-    """The server functions of the form that forks the watched run. A run's text is its owner's, so only they fork it."""
+    """The server functions of the form that forks the watched run. Its text is its owner's, so only they fork it."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -94,7 +94,7 @@ class Forks:
 
 def _heads(silence: object) -> list[tuple[int, int]]:
     """[layer, head] pairs from 0."""
-    pairs = silence if isinstance(silence, list) and len(silence) <= 1000 else [None]
+    pairs: list[Any] = silence if isinstance(silence, list) and len(silence) <= 1000 else [None]
     if not all(isinstance(pair, list) and len(pair) == 2 and all(type(n) is int for n in pair) for pair in pairs):
         raise JobError("The heads to silence cannot be read: reload the page and choose them again.")
-    return [(layer, head) for layer, head in pairs]
+    return [(pair[0], pair[1]) for pair in pairs]

@@ -32,6 +32,8 @@ from training.trainer import Trainer  # noqa: E402
 OUT = ROOT / "tests" / "training" / "recorded"
 TEXTS = ROOT / "assets" / "corpora"
 SMALL = {"layers": 2, "heads": 2, "width": 64, "context": 32, "sample_every": 0, "snapshots_mb": 0, "threads": 1}
+SENTENCES = ":sentences"
+"""A text with a floor that is reached soon: from then on every measurement is noise."""
 RUNS: dict[str, tuple[str, int, str, dict[str, Any]]] = {
     # name: text, characters of it (0: all), preset, settings
     "fast": ("tales.txt", 300_000, "fast", {**SMALL, "steps": 600, "eval_every": 60}),
@@ -41,6 +43,7 @@ RUNS: dict[str, tuple[str, int, str, dict[str, Any]]] = {
     "tweets": ("posts.csv", 0, "tweets", {**SMALL, "layers": 4, "width": 128, "steps": 400, "vocab_size": 1200}),
     "lyrics": ("lyrics.txt", 0, "fast", {**SMALL, "steps": 250, "eval_every": 25, "dropout": 0.2}),
     "words": ("tales.txt", 200_000, "classic", {**SMALL, "tokenizer": "word", "steps": 400, "eval_every": 50}),
+    "regular": (SENTENCES, 0, "fast", {**SMALL, "steps": 900, "eval_every": 30, "schedule": "constant"}),
     "diverging": ("tales.txt", 100_000, "classic", {**SMALL, "steps": 300, "eval_every": 25, "learning_rate": 1.0}),
     "diverging late": (
         "tales.txt", 100_000, "classic",
@@ -64,7 +67,11 @@ def record(name: str) -> None:
     """Train one of RUNS and keep its events."""
     file, characters, preset, settings = RUNS[name]
     recipe = PRESETS[preset].recipe.with_changes({**settings, "device": "cpu", "precision": "float32"})
-    corpus = read_corpus(TEXTS / file)
+    if file == SENTENCES:
+        lines = [f"the {a} cat saw the {b} fox." for a in ("red", "old") for b in ("sad", "wet")] * 40
+        corpus = from_text("\n".join(lines))
+    else:
+        corpus = read_corpus(TEXTS / file)
     corpus = from_text(corpus.text[:characters]) if characters else corpus
     if recipe.cleaning.active:
         corpus = clean(corpus, recipe.cleaning).corpus

@@ -216,11 +216,10 @@ def _resume(options: dict[str, Any], group: Group) -> int:
     usual = vars(parser().parse_args([]))
     given = [name for name, value in options.items() if value != usual[name]]
     if other := [name for name in given if name not in ("resume", "more", "rate", "quiet")]:
-        raise ConfigError(
-            f"a run goes on with its own text and settings: leave out {_named(other)}, or --fork it."
-        )
+        raise ConfigError(f"a run goes on with its own text and settings: leave out {_named(other)}, or --fork it.")
     if options["resume"] is None:
-        raise ConfigError("--more and --rate go with --resume: name the run that is to be trained for longer.")
+        flag = "--more" if options["more"] is not None else "--rate"
+        raise ConfigError(f"{flag} goes with --resume: name the run that is to be trained for longer.")
     return _go_on(RunFolder(options["resume"]), options["more"], group, options["quiet"], options["rate"])
 
 

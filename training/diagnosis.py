@@ -5,7 +5,8 @@ tenth of the steps, at least 20 and at most 100 of them.
 
 - no number: the run ended because its loss was none.
 - diverging: the median of 20 losses is above the lowest one before it by 0.4 and by 15 %, over 30 steps.
-- overfitting: the validation is 2 % above its best in the last two measurements, and the training loss has fallen.
+- overfitting: the validation is above its best by 0.03 and by 2 % in the last two measurements, and the training loss
+  has fallen since.
 - not falling: after 150 steps, and twice the warm-up, a window is not 3 % below the unigram (the start, where that is
   not known), nor 2 % below the window two before it.
 - plateau: over the last third, of at least 300 steps and four measurements, the loss fell by less than 0.5 %, while
@@ -32,7 +33,7 @@ Kind = Literal["no number", "diverging", "overfitting", "not falling", "plateau"
 Action = Literal["change", "stop", "go_on", "fork"]
 ALARMS: tuple[Kind, ...] = ("no number", "diverging", "overfitting", "not falling")
 RISEN, RISEN_SHARE = 0.4, 0.15
-OVERFIT = 0.02
+OVERFIT, OVERFIT_SHARE = 0.03, 0.02
 FALLEN, FALLING, STEPS, WARM_UPS = 0.03, 0.02, 150, 2
 STILL, STILL_STEPS, STILL_EVALS = 0.005, 300, 4
 BY_HEART = 0.3
@@ -159,7 +160,8 @@ def overfitting(course: Course) -> Diagnosis | None:
         return None
     step, best = course.best
     after = [entry for entry in course.held_out if entry[0] > step]
-    if len(after) < 2 or step == 0 or any(val <= best * (1 + OVERFIT) for _, val, _ in after[-2:]):
+    limit = max(best + OVERFIT, best * (1 + OVERFIT_SHARE))
+    if len(after) < 2 or step == 0 or any(val <= limit for _, val, _ in after[-2:]):
         return None
     then = next((loss for at, _, loss in course.held_out if at == step), None)
     now, val = after[-1][2], after[-1][1]

@@ -199,9 +199,14 @@ def _standing(folder: RunFolder, extra: Extra | None) -> tuple[list[Event], int]
 def _planned(folder: RunFolder, events: list[Event], offset: int) -> tuple[Change, ...]:
     """The changes in flight that are still to come: those that stand behind the checkpoint, and where the run was
     killed again before it had come to all of the last time's, the rest of these."""
-    last = next(iter(_taken_up(folder)[-1:]), {})
-    foreseen = tuple(Change(*change) for change in last.get("planned", []))
-    redone = _changes(events[int(last.get("events", 0)) :])
+    try:
+        last = dict(next(iter(_taken_up(folder)[-1:]), {}))
+        planned = [(int(step), float(rate), int(batch)) for step, rate, batch in last.get("planned", [])]
+        before = int(last.get("events", 0))
+    except (TypeError, ValueError) as error:  # unpacked from elsewhere, it may say anything
+        raise RunError(f"{folder.path / 'config.json'} is damaged ({error}): copy the run again.") from error
+    foreseen = tuple(Change(*change) for change in planned)
+    redone = _changes(events[before:])
     cut_off = _changes([event for event, _ in folder.events_from(offset)])
     happened = redone + cut_off
     return foreseen[len(redone) :] if happened == foreseen[: len(happened)] else cut_off

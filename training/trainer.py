@@ -438,6 +438,7 @@ class Trainer:
             self._asked.wait()
             self._asked.clear()
             self._make_changes(state, event.wall_s)
+        self._make_changes(state, event.wall_s)  # asked for in one breath with going on
         watch.release()
 
     def _wake(self, event: Event) -> None:

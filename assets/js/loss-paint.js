@@ -251,14 +251,24 @@
   }
 
   /** The curve of the run that this one was forked from, grey and behind its own. */
-  function drawParent(g, fr, ink, parent) {
-    g.strokeStyle = ink.cut;
+  function drawParent(g, fr, ink, parent, taken) {
+    g.strokeStyle = ink.soft;
+    g.globalAlpha = 0.55;
+    let end = null;
     for (const [line, width, dash] of [[parent.train, 1.5, []], [parent.val, 1.5, [5, 3]]]) {
       const list = curve.means(line.step, line.loss, ...curve.span(line.step, fr.x0, fr.x1), fr.x);
       g.lineWidth = width; g.setLineDash(dash);
       trace(g, list, fr.y);
+      end = end || lineEnd(list, fr.box.right).point;
     }
     g.setLineDash([]);
+    g.globalAlpha = 1;
+    if (!end || !fr.wide) return;
+    g.font = ink.small;
+    const name = glass.fmt.short(parent.name, 28), px = Math.max(end[0], fr.box.left + g.measureText(name).width), py = Math.max(fr.box.top, fr.y(end[1]) - 12);
+    write(g, ink.soft, name, px, py, 'right', ink.card);
+    taken.push({ py, x0: px - g.measureText(name).width, x1: px });
+    g.font = ink.font;
   }
 
   /** Draws everything into the canvas; returns the frame, for turning pixels back into steps. */
@@ -276,12 +286,13 @@
       { ...lineEnd(val, box.right), ink: ink.warm, textInk: ink.warmText, name: 'validation' },
     ]);
     g.lineJoin = 'round';
-    if (data.parent) drawParent(g, fr, ink, data.parent);
+    const taken = [...ends];
+    if (data.parent) drawParent(g, fr, ink, data.parent, taken);
     canvas.dataset.parent = data.parent ? `${data.parent.train.step.length} ${data.parent.train.step.at(-1)}` : '';
     g.globalAlpha = view.smoothing > 0 ? 0.34 : 1; g.strokeStyle = ink.accent; g.lineWidth = 1;
     trace(g, raw, fr.y);
     g.globalAlpha = 1;
-    const taken = [...ends], marked = drawChanges(g, fr, ink, data.marks || [], taken);
+    const marked = drawChanges(g, fr, ink, data.marks || [], taken);
     const counted = drawBaselines(g, fr, ink, taken, inked(fr, even, val), evals);
     g.strokeStyle = ink.accent; g.lineWidth = 2.25;
     if (view.smoothing > 0) trace(g, even, fr.y);

@@ -79,11 +79,12 @@
 
   /** Where settings were changed in flight, and what of them. */
   function marks({ run, changes }) {
-    return changes.map((change, i) => {
+    const forked = run.parent ? [{ step: run.parent.step, said: 'forked here' }] : [];
+    return forked.concat(changes.map((change, i) => {
       const before = i ? changes[i - 1] : { rate: 1, batch_size: run.batch_size };
       const said = [change.rate === before.rate ? '' : `rate × ${glass.fmt.rate(change.rate)}`, change.batch_size === before.batch_size ? '' : `batch ${glass.fmt.count(change.batch_size)}`];
       return { step: change.step, said: said.filter(Boolean).join(', ') };
-    }).filter((mark) => mark.said);
+    }).filter((mark) => mark.said));
   }
 
   /** The curve of the run that the watched one was forked from: fetched when it comes into sight, and while it trains. */

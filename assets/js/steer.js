@@ -116,7 +116,7 @@
       const more = list.length > FEW ? h('button', { type: 'button', class: 'g-btn g-small', onclick: () => { box.append(...list.slice(FEW)); more.remove(); } },
         `Show the other ${count(list.length - FEW)} rows`) : null;
       node.replaceChildren(h('h3', { class: 'g-title' }, `Step ${count(found.step)}, closely`),
-        h('p', { class: 'g-say' }, 'The batch that was just learnt from, each token coloured by what it cost before the update (nats; the darker, the more of a surprise). ',
+        h('p', { class: 'g-say' }, 'The batch that was just learnt from, each token coloured by what it cost before the update (nats; the stronger, the more of a surprise). ',
           h('span', { class: 'g-cost-key', 'aria-hidden': 'true' }, '0', h('i', {}), shade.most.toFixed(1))),
         h('p', { class: 'g-step-sum' }, 'Mean ', h('b', { 'data-testid': 'step-loss' }, fixed(found.loss, 4)), ' nats per token; learning rate ', h('b', {}, rate(found.learning_rate)), '; gradient norm ', h('b', {}, fixed(found.grad_norm, 3)), '.'),
         box, h('div', { class: 'g-step-more' }, more, found.more ? h('small', {}, `${count(found.more)} more rows of the batch are not shown here.`) : null), reading,

@@ -131,7 +131,7 @@ def test_the_scripts_find_their_functions_by_name(build: Any) -> None:
         for name, components in drawings(build()).items()
     }
     assert named["header"] == ["control", "decode", "open_model", "pulse", "remove_model"]
-    assert named["monitor"] == ["control", "step"]
+    assert named["monitor"] == ["control", "fork", "fork_offer", "step"]
     assert named["corpus"] == named["source"] == ["corpus"]
     for name in ("strip", "heads", "zoom", "distribution"):
         assert named[name] == ["decode"]

@@ -59,5 +59,5 @@ def test_what_a_visitor_chose_is_refused(preset: str, changes: dict[str, Any], s
 
 def test_a_vocabulary_of_one_is_refused(server: Server) -> None:
     visitor(server).take_corpus(from_text("na " * 200))
-    with pytest.raises(ValueError, match="finds one token.*Use tokenizer char"):
+    with pytest.raises(ValueError, match=r"finds one token.*Use tokenizer char"):
         start(server, visitor(server), "fast", "", tuple(boxes("fast", tokenizer="words")))

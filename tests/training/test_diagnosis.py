@@ -15,7 +15,7 @@ from training.events import BaselinesKnown, Changed, Evaluated, Event, Failed, S
 from training.runs import event_of
 
 RECORDED = Path(__file__).with_name("recorded")
-HEALTHY = ("fast", "fast-noisy", "classic", "song", "tweets", "lyrics", "words")
+HEALTHY = ("fast", "fast-noisy", "classic", "song", "tweets", "lyrics", "words", "regular")
 ILL = {
     "diverging": "not falling",  # it diverged, came back, and learns no more than how frequent each token is
     "diverging-late": "diverging",
@@ -146,6 +146,7 @@ def test_not_falling_is_held_against_the_unigram() -> None:
 def test_overfitting_needs_two_measurements_and_a_falling_training_loss() -> None:
     losses = [2.0] * 60
     assert kind(course(losses, {10: (2.0, 2.0), 20: (1.9, 2.05), 30: (1.8, 2.05)})) == "overfitting"
+    assert kind(course(losses, {10: (0.2, 0.20), 20: (0.19, 0.22), 30: (0.18, 0.22)})) != "overfitting"
     assert kind(course(losses, {10: (2.0, 2.0), 20: (1.9, 2.05), 30: (1.8, 2.03)})) != "overfitting"
     assert kind(course(losses, {10: (2.0, 2.0), 20: (1.9, 2.05)})) != "overfitting"
     assert kind(course(losses, {10: (2.0, 2.0), 20: (2.1, 2.05), 30: (2.1, 2.05)})) != "overfitting"

@@ -179,8 +179,9 @@ def test_the_steps_that_can_be_forked_at(parent: RunFolder, tmp_path: Path) -> N
 
 
 def test_what_a_config_says_of_a_parent_is_read_strictly() -> None:
-    good = {"id": "a", "name": "b", "step": 3, "weights": "exact", "optimizer": "kept", "edits": ["x"]}
+    good: dict[str, Any] = {"id": "a", "name": "b", "step": 3, "weights": "exact", "optimizer": "kept", "edits": ["x"]}
     assert Parent.of(good) == Parent("a", "b", 3, "exact", "kept", ("x",))
+    bad: object
     for bad in (None, [], {}, {**good, "step": "3"}, {**good, "name": 5}, {**good, "id": "x" * 500}):
         assert Parent.of(bad) is None
     assert Parent.of({**good, "edits": 7}) == Parent("a", "b", 3, "exact", "kept")

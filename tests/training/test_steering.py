@@ -20,7 +20,7 @@ from training.data import MASKED
 from training.events import Changed, Event, Paused, Resumed, Stepped
 from training.lens import parts_of
 from training.resume import find_resumption
-from training.runs import RunFolder
+from training.runs import RunError, RunFolder
 from training.setup import set_up
 from training.state import Change
 from training.steering import Steering, check_change
@@ -144,13 +144,13 @@ def test_rate_and_batch_count_from_the_next_step_on(make: Make) -> None:
     at, config = run.log.tail(1)[0].step, run.recipe.train
     run.change(rate=0.25)
     run.change(batch_size=7)
-    until(run, Changed, until(run, Changed, cursor))  # while it stands still
+    cursor = until(run, Changed, until(run, Changed, cursor))  # while it stands still
     look = run.one_step(PATIENCE)
     assert look.lr == config.lr_at(at + 1) * 0.25
     assert look.inputs.shape == (7, 8)
     run.change(rate=2)
     run.resume()
-    until(run, Stepped, until(run, Resumed))
+    until(run, Stepped, until(run, Changed, cursor))
     run.stop()
     assert run.join(PATIENCE)
     events = run.log.since(0)[0]
@@ -199,8 +199,7 @@ def test_a_run_with_changes_goes_on_bit_for_bit_after_kills(optimizer: str, tmp_
     again.pause()
     again.start()
     cursor = until(again, Paused)
-    for _ in range(2):
-        again.one_step(PATIENCE)
+    again.one_step(PATIENCE)
     assert [e for e in again.log.since(cursor)[0] if isinstance(e, Changed)] == []  # the first was made at the start
     lines = (path / "metrics.jsonl").read_text().splitlines(keepends=True)
     again.stop()
@@ -284,3 +283,13 @@ def test_the_largest_factor_is_that_of_the_larger_of_the_two_rates(make: Make) -
     with pytest.raises(ConfigError, match="to 33 "):
         check_change(shape, TrainConfig(optimizer="muon", learning_rate=0.001, muon_learning_rate=0.03), 34, None)
     check_change(shape, TrainConfig(learning_rate=0.001), 1000, None)
+
+
+def test_a_config_that_lies_about_what_was_planned_is_refused(tmp_path: Path) -> None:
+    finish(trainer(tmp_path / "run", steps=10))
+    config = tmp_path / "run" / "config.json"
+    values = json.loads(config.read_text())
+    for entry in ({"planned": [[1]]}, {"planned": 5}, {"planned": [["a", "b", "c"]]}, {"events": "many"}, 7):
+        config.write_text(json.dumps({**values, "taken_up": [entry]}))
+        with pytest.raises(RunError, match="is damaged"):
+            find_resumption(RunFolder(tmp_path / "run"), 5)
