@@ -109,6 +109,14 @@ def choose_model(page: Page, name: str) -> None:
     at_rest(page)
 
 
+def bring(page: Page, path: Path) -> None:
+    """Upload a text and go on to the Train tab with it."""
+    open_tab(page, "Corpus")
+    upload(page, path)
+    expect(page.get_by_test_id("corpus")).to_have_attribute("data-name", path.name)
+    open_tab(page, "Train")
+
+
 def model_ref(page: Page) -> str:
     """The ref of the model that the header names."""
     ref = page.get_by_test_id("chip").get_attribute("data-model")

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Server
-from tests.browser.screen import TRAINING, here, open_tab, small_and_fast, state, stop, train, upload
+from tests.browser.screen import TRAINING, bring, here, small_and_fast, state, stop, train
 
 SENTENCES = "\n".join(f"the {a} cat saw the {b} fox." for a in ("red", "old") for b in ("sad", "wet")) + "\n"
 
@@ -18,10 +18,7 @@ SENTENCES = "\n".join(f"the {a} cat saw the {b} fox." for a in ("red", "old") fo
 def ready(page: Page, tmp_path: Path, trainings: None) -> Page:
     path = tmp_path / "sentences.txt"
     path.write_text(SENTENCES * 40, encoding="utf-8")
-    open_tab(page, "Corpus")
-    upload(page, path)
-    expect(here(page, "corpus")).to_have_attribute("data-name", path.name)
-    open_tab(page, "Train")
+    bring(page, path)
     return page
 
 

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Server
-from tests.browser.screen import TRAINING, here, open_tab, set_number, small_and_fast, state, stop, train, upload
+from tests.browser.screen import TRAINING, bring, here, set_number, small_and_fast, state, stop, train
 from training.diagnosis import diagnose
 from training.runs import RunFolder
 
@@ -23,10 +23,7 @@ POINTS = "least => +document.querySelector('[data-testid=loss]').dataset.points 
 def ready(page: Page, tmp_path: Path, trainings: None) -> Page:
     path = tmp_path / "sentences.txt"
     path.write_text(SENTENCES * 40, encoding="utf-8")
-    open_tab(page, "Corpus")
-    upload(page, path)
-    expect(here(page, "corpus")).to_have_attribute("data-name", path.name)
-    open_tab(page, "Train")
+    bring(page, path)
     return page
 
 

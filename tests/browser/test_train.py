@@ -18,6 +18,7 @@ from tests.browser.reference import (
 from tests.browser.screen import (
     TRAINING,
     arrived,
+    bring,
     follow,
     here,
     ids,
@@ -31,7 +32,6 @@ from tests.browser.screen import (
     state,
     stop,
     train,
-    upload,
 )
 from training.presets import DEFAULT, PRESETS
 
@@ -51,10 +51,7 @@ def text(tmp_path: Path) -> Path:
 @pytest.fixture
 def ready(page: Page, text: Path, trainings: None) -> Page:
     """The page on the Train tab, with that file."""
-    open_tab(page, "Corpus")
-    upload(page, text)
-    expect(here(page, "corpus")).to_have_attribute("data-name", text.name)
-    open_tab(page, "Train")
+    bring(page, text)
     return page
 
 

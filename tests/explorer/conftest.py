@@ -52,3 +52,12 @@ def server(serve: Callable[..., Server]) -> Server:
 def submit(server: Server) -> Submit:
     """Queues tiny trainings on `server`; their names, owners and settings are keyword arguments."""
     return lambda **changes: server.jobs.submit(tiny_trainer(server.jobs.root, **changes))
+
+
+@pytest.fixture
+def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Gradio's folder of uploads."""
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
+    return folder

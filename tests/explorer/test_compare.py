@@ -28,14 +28,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "uploads"
-    folder.mkdir()
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
-    return folder
-
-
-@pytest.fixture
 def call(server: Server, uploads: Path) -> Call:
     return caller(server)
 

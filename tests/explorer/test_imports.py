@@ -28,15 +28,6 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLE = json.dumps(CHARACTERS)
 
 
-@pytest.fixture
-def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Gradio's folder of uploads."""
-    folder = tmp_path / "uploads"
-    folder.mkdir()
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
-    return folder
-
-
 class Page:
     """What the page does: put a file into the folder of uploads, then call the server."""
 

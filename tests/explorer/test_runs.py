@@ -24,15 +24,6 @@ Call = Callable[..., dict[str, Any]]
 HOSTILE = "</script><b id=planted>x</b>"
 
 
-@pytest.fixture
-def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Gradio's folder of uploads."""
-    folder = tmp_path / "uploads"
-    folder.mkdir()
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
-    return folder
-
-
 def caller(server: Server) -> Call:
     """Calls a server function as a visitor: call("rename", run=..., name=...); who: another visitor."""
     runs, compare = Runs(server), Compare(server)
