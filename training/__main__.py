@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from model import ConfigError, GPTConfig, Tokenizer
@@ -147,6 +148,7 @@ def _flag(cls: type, field: dataclasses.Field[Any]) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> int:
     """Run the program: 0 when the run ended well, 1 when it failed or was stopped, 2 when it could not begin."""
     options = vars(parser().parse_args(argv))
+    torch.set_num_threads(1)  # of this thread, which only prepares and watches: the cores are for the one that trains
     if not launched():
         return _carry_out(options, ALONE)
     try:

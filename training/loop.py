@@ -6,11 +6,14 @@ a stop is closing the generator.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +27,7 @@ from training.data import MASKED, Data
 from training.distill import Teacher
 from training.distributed import ALONE, Group
 from training.events import Evaluated, Event, Finished, Sampled, Started, Stepped
+from training.lanes import Lanes
 from training.lens import Lens
 from training.precision import products
 from training.state import Chance, LoopState
@@ -33,10 +37,26 @@ NO_NUMBER = "the loss is no longer a number"
 """What a run that broke in this way says first; diagnosis.py knows it by that."""
 _FIRST_SAMPLE = 40  # tokens
 _PIECE = 1 << 20  # tokens looked at together
+_ONE = Lanes()
 
 
 class TrainingError(ValueError):
     """Training cannot go on; the message says why and what to change."""
+
+
+@dataclass(frozen=True)
+class _Training:
+    """All that a step has to do with."""
+
+    model: GPT
+    data: Data
+    config: TrainConfig
+    teacher: Teacher | None
+    state: LoopState
+    group: Group
+    lens: Lens
+    lanes: Lanes
+    wall: Callable[[], float]
 
 
 def pick_device(name: str) -> torch.device:
@@ -61,6 +81,7 @@ def train_steps(
     state: LoopState | None = None,
     group: Group = ALONE,
     lens: Lens | None = None,
+    lanes: Lanes = _ONE,
 ) -> Iterator[Event]:
     """Train `model` in place, yielding what happens. Raises TrainingError when the loss is no longer a number.
 
@@ -68,7 +89,8 @@ def train_steps(
     evaluation and a sample before the first step, then a Stepped a step, Evaluated and Sampled where they are due,
     Finished. state: where it stands, kept up to date before each event; one that was restored goes on from there.
     group: the processes that train it together; all of them come by here, with the same state but for samples.
-    lens: looks closely at a step where it is wanted; for one process alone.
+    lens: looks closely at a step where it is wanted; for one process alone. lanes: how a step is dealt out to threads;
+    more than one for one process, on a CPU, without dropout.
     """
     state = state if state is not None else LoopState.fresh(model, config)
     begun = clock() - state.wall_s
@@ -77,6 +99,8 @@ def train_steps(
         state.wall_s = clock() - begun
         return state.wall_s
 
+    training = _Training(model, data, config, teacher, state, group, lens or Lens(), lanes, wall)
+    state.optimizer.share(lanes)
     if not state.begun:
         state.begun = True
         several = group.size if group.size > 1 else None
@@ -86,7 +110,7 @@ def train_steps(
         last = state.step >= config.steps
         first = state.measured < 0  # a fork begins at any step
         if state.measured < state.step and (last or first or state.step % config.eval_every == 0):
-            yield _measure(model, data, config, state, wall, group)
+            yield _measure(training)
         measured = state.val_loss if state.measured == state.step else None
         if config.until_val_loss is not None and measured is not None and measured <= config.until_val_loss:
             yield Finished(state.step, wall(), "target")
@@ -104,91 +128,104 @@ def train_steps(
         if not group.go_on():
             yield Finished(state.step, wall(), "stopped")
             return
-        yield _step(model, data, config, teacher, state, wall, group, lens)
+        yield _step(training)
     yield Finished(state.step, wall(), "done")
 
 
-def _step(
-    model: GPT,
-    data: Data,
-    config: TrainConfig,
-    teacher: Teacher | None,
-    state: LoopState,
-    wall: Callable[[], float],
-    group: Group,
-    lens: Lens | None,
-) -> Stepped:
+def _step(t: _Training) -> Stepped:
     """One update: loss on the text before it, loss against the teacher, gradient norm before clipping."""
-    before, step = wall(), state.step + 1
-    lens = lens if lens is not None and lens.wanted else None
+    model, config, state, group = t.model, t.config, t.state, t.group
+    before, step, looked_at = t.wall(), state.step + 1, t.lens.wanted
     lr = config.lr_at(step) * state.rate
     rows = state.batch_size * config.accumulate * group.size
-    batch = data.batch(rows, state.order, group.rows(rows))
+    batch = t.data.batch(rows, state.order, group.rows(rows))
     model.train()
     state.optimizer.zero_grad()
-    if lens is not None:
-        lens.begin(model)
-    found, soft_loss, tokens = _gradients(model, batch, config, teacher, state, group, lens)
-    if lens is not None:
-        lens.backward(model)
+    if looked_at:
+        t.lens.begin(model)
+    found, soft_loss, tokens = _gradients(t, batch, looked_at)
+    if looked_at:
+        t.lens.backward(model)
     norm = group.clip(model, config.grad_clip or math.inf)
     state.optimizer.step(lr / config.learning_rate)
     length = norm.item()
     if not (math.isfinite(found) and math.isfinite(length)):
         raise TrainingError(_diverged(step, config, state))
-    if lens is not None:
-        lens.end(model, step, batch, found, lr, length)
+    if looked_at:
+        t.lens.end(model, step, batch, found, lr, length)
     state.step = step
     state.recent.append(found)
-    speed = tokens / max(wall() - before, 1e-9)
-    return Stepped(step, state.wall_s, found, lr, length, speed, soft_loss if teacher else None)
+    speed = tokens / max(t.wall() - before, 1e-9)
+    return Stepped(step, state.wall_s, found, lr, length, speed, soft_loss if t.teacher else None)
 
 
-def _gradients(
-    model: GPT,
-    batch: tuple[Tensor, Tensor],
-    config: TrainConfig,
-    teacher: Teacher | None,
-    state: LoopState,
-    group: Group,
-    lens: Lens | None = None,
-) -> tuple[float, float, int]:
+def _gradients(t: _Training, batch: tuple[Tensor, Tensor], looked_at: bool) -> tuple[float, float, int]:
     """Leave the whole batch's gradient in the parameters; its loss, that against the teacher, and its targets.
 
     batch: this process's rows of it, taken a batch at a time. Every target counts the same, in whichever part.
     """
-    inputs, targets = (torch.split(part.to(model.device, non_blocking=True), state.batch_size) for part in batch)
-    counts = [int((part != MASKED).sum()) for part in torch.split(batch[1], state.batch_size)]
-    tokens = int(group.total([sum(counts)])[0])
-    drawn, losses = _drawn(model, config, state, group), list[Tensor]()
+    device, size = t.model.device, t.state.batch_size
+    inputs, targets = (torch.split(part.to(device, non_blocking=True), size) for part in batch)
+    counts = [int((part != MASKED).sum()) for part in torch.split(batch[1], size)]
+    tokens = int(t.group.total([sum(counts)])[0])
+    losses = []
     for number, (x, y, count) in enumerate(zip(inputs, targets, counts, strict=True), 1):
-        share = count / tokens
-        with group.adding(model, more=number < len(counts)):
-            with drawn, products(config.precision, model.device):
-                logits = group.forward(model)(x).float()
-            loss = F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=MASKED)
-            if lens is not None:
-                lens.take(logits.detach(), y)
-            soft_loss = teacher.loss(x, logits, y) if teacher else loss
-            whole = torch.lerp(loss, soft_loss, teacher.share) if teacher else loss
-            mean = whole * (share * group.size)
-            mean.backward()  # type: ignore[no-untyped-call]  # the mean over the processes is taken when they are added
-        losses.append(torch.stack((loss.detach(), soft_loss.detach())) * share)
-    found, soft = group.total(torch.stack(losses).sum(0).tolist())
-    return found, soft, tokens
+        if t.lanes.count > 1:
+            found = _side_by_side(t, x, y, tokens)
+        else:
+            with t.group.adding(t.model, more=number < len(counts)):
+                mean, told, logits = _loss(t, x, y, count / tokens)
+                mean.backward()  # type: ignore[no-untyped-call]
+            found = [(told, logits)]
+        for (told, logits), wanted in zip(found, torch.split(y, found[0][1].shape[0]), strict=True):
+            losses.append(told)
+            if looked_at:
+                t.lens.take(logits, wanted)
+    loss, soft = t.group.total(torch.stack(losses).sum(0).tolist())
+    return loss, soft, tokens
 
 
-def _drawn(model: GPT, config: TrainConfig, state: LoopState, group: Group) -> AbstractContextManager[object]:
+def _loss(t: _Training, x: Tensor, y: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Of some rows, which are this share of the step's targets: what to differentiate (); their part in the loss on the
+    text and in that against the teacher (2); logits."""
+    with _drawn(t), products(t.config.precision, t.model.device):
+        logits = t.group.forward(t.model)(x).float()
+    loss = F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=MASKED)
+    soft_loss = t.teacher.loss(x, logits, y) if t.teacher else loss
+    whole = torch.lerp(loss, soft_loss, t.teacher.share) if t.teacher else loss
+    told = torch.stack((loss.detach(), soft_loss.detach())) * share
+    return whole * (share * t.group.size), told, logits.detach()  # the mean over the processes is taken of their sum
+
+
+def _side_by_side(t: _Training, x: Tensor, y: Tensor, tokens: int) -> list[tuple[Tensor, Tensor]]:
+    """Add the gradient of these rows to the parameters', each lane computing that of a part; what `_loss` tells."""
+    parameters = list(t.model.parameters())
+
+    def part(inputs: Tensor, targets: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+        mean, told, logits = _loss(t, inputs, targets, int((targets != MASKED).sum()) / tokens)
+        return torch.autograd.grad(mean, parameters), told, logits
+
+    rows = -(-len(x) // t.lanes.count)
+    pairs = zip(torch.split(x, rows), torch.split(y, rows), strict=True)
+    found = t.lanes.run([functools.partial(part, *pair) for pair in pairs])
+    for parameter, *gradients in zip(parameters, *(gradients for gradients, _, _ in found), strict=True):
+        if parameter.grad is not None:  # of the rows before
+            gradients.insert(0, parameter.grad)
+        parameter.grad = functools.reduce(Tensor.add_, gradients)
+    return [(told, logits) for _, told, logits in found]
+
+
+def _drawn(t: _Training) -> AbstractContextManager[object]:
     """For `with` around a forward pass of a step: dropout draws from the run's own numbers.
 
     Processes other than the first draw from numbers of their own, which follow from the step: nothing has to be kept.
     """
-    on_cpu = model.device.type == "cpu"
-    if not model.config.dropout or (group.rank == 0 and not on_cpu):
+    on_cpu, rank = t.model.device.type == "cpu", t.group.rank
+    if not t.model.config.dropout or (rank == 0 and not on_cpu):
         return nullcontext()
-    if group.rank == 0:
-        return state.chance
-    digest = hashlib.sha256(f"{config.seed} {state.step} {group.rank}".encode()).digest()
+    if rank == 0:
+        return t.state.chance
+    digest = hashlib.sha256(f"{t.config.seed} {t.state.step} {rank}".encode()).digest()
     seed = int.from_bytes(digest[:7])
     if on_cpu:
         return Chance(seed)
@@ -196,11 +233,10 @@ def _drawn(model: GPT, config: TrainConfig, state: LoopState, group: Group) -> A
     return nullcontext()
 
 
-def _measure(
-    model: GPT, data: Data, config: TrainConfig, state: LoopState, wall: Callable[[], float], group: Group
-) -> Evaluated:
+def _measure(t: _Training) -> Evaluated:
     """The held-out loss, and whether it is the best so far; that of the training where nothing is held out."""
-    val_loss, bits = evaluate(model, data, config.eval_tokens, config.batch_size, group)
+    config, state = t.config, t.state
+    val_loss, bits = evaluate(t.model, t.data, config.eval_tokens, config.batch_size, t.group, t.lanes)
     if val_loss is not None and not math.isfinite(val_loss):
         raise TrainingError(_diverged(state.step, config, state))
     mean = sum(state.recent) / len(state.recent) if state.recent else None
@@ -209,29 +245,34 @@ def _measure(
     state.best = min(state.best, watched if watched is not None else state.best)
     state.recent.clear()
     state.measured, state.val_loss = state.step, val_loss
-    return Evaluated(state.step, wall(), mean, val_loss, bits, improved)
+    return Evaluated(state.step, t.wall(), mean, val_loss, bits, improved)
 
 
 def evaluate(
-    model: GPT, data: Data, tokens: int, batch_size: int, group: Group = ALONE
+    model: GPT, data: Data, tokens: int, batch_size: int, group: Group = ALONE, lanes: Lanes = _ONE
 ) -> tuple[float | None, float | None]:
     """Loss on the held-out text: nats per token and bits per byte, over about `tokens` tokens; None without such text.
 
     Bits per byte divides by the UTF-8 bytes of the very tokens that were predicted, so runs with different tokenizers
-    can be compared. group: those who share the work, and all get the result.
+    can be compared. group: those who share the work, and all get the result; lanes: the threads of each.
     """
-    nats, count, size = 0.0, 0.0, 0.0
+
+    def measured(inputs: Tensor, targets: Tensor) -> tuple[float, int, float]:
+        with torch.no_grad():
+            logits, wanted = model(inputs.to(model.device)), targets.flatten().to(model.device)
+            nats = F.cross_entropy(logits.flatten(0, 1), wanted, ignore_index=MASKED, reduction="sum").item()
+        real = targets[targets != MASKED]
+        return nats, real.numel(), data.token_bytes[real].sum().item()
+
     was_training = model.training
     model.eval()
-    with torch.no_grad():
-        for inputs, targets in group.shared(data.held_out(tokens, batch_size)):
-            logits, wanted = model(inputs.to(model.device)), targets.flatten().to(model.device)
-            nats += F.cross_entropy(logits.flatten(0, 1), wanted, ignore_index=MASKED, reduction="sum").item()
-            real = targets[targets != MASKED]
-            count += real.numel()
-            size += data.token_bytes[real].sum().item()
+    batches = group.shared(data.held_out(tokens, batch_size))
+    sums = [0.0, 0.0, 0.0]
+    while some := list(itertools.islice(batches, lanes.count)):
+        for found in lanes.run([functools.partial(measured, *batch) for batch in some]):
+            sums = [a + b for a, b in zip(sums, found, strict=True)]
     model.train(was_training)
-    nats, count, size = group.total((nats, count, size))
+    nats, count, size = group.total(sums)
     if not count:
         return None, None
     return nats / count, nats / math.log(2) / size if size else None

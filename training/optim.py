@@ -7,8 +7,9 @@ is slow in bfloat16, and with equal shapes in one batched product.
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from model.gpt import GPT
 from training.config import TrainConfig
+from training.lanes import Lanes
 
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
@@ -34,6 +36,12 @@ class Optimizer:
             group["lr"] = peak * share
         for part in self.parts:
             part.step()
+
+    def share(self, lanes: Lanes) -> None:
+        """Have the work that is worth it dealt out to these."""
+        for part in self.parts:
+            if isinstance(part, Muon):
+                part.lanes = lanes
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -76,6 +84,7 @@ class Muon(torch.optim.Optimizer):
 
     splits: matrices that are several stacked along their rows (queries, keys and values in one), by how many; each part
     is made orthogonal by itself. An update of an (R, C) matrix is scaled by sqrt(max(1, R / C)), as its author does.
+    lanes: deal out the matrices of each shape.
     """
 
     def __init__(
@@ -88,6 +97,7 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
         self._splits = splits or {}
+        self.lanes = Lanes()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -103,11 +113,22 @@ class Muon(torch.optim.Optimizer):
                 count = self._splits.get(p, 1)
                 for part, target in zip(ahead.chunk(count), p.chunk(count), strict=True):
                     batches[target.shape[0], target.shape[1]].append((part, target))
-            for (rows, columns), pairs in batches.items():
-                updates = orthogonal(torch.stack([part for part, _ in pairs]))
-                scale = group["lr"] * max(1.0, rows / columns) ** 0.5
-                for update, (_, target) in zip(updates, pairs, strict=True):
-                    target.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=scale)
+            jobs = [
+                functools.partial(_update, pairs, group["lr"], group["weight_decay"])
+                for equal in batches.values()
+                for pairs in self.lanes.deal(equal)
+            ]
+            self.lanes.run(jobs)
+
+
+@torch.no_grad()
+def _update(pairs: Sequence[tuple[Tensor, Tensor]], lr: float, weight_decay: float) -> None:
+    """Move matrices of one shape; pairs: the direction of each before it is made orthogonal, and the matrix."""
+    updates = orthogonal(torch.stack([part for part, _ in pairs]))
+    rows, columns = updates.shape[1:]
+    scale = lr * max(1.0, rows / columns) ** 0.5
+    for update, (_, target) in zip(updates, pairs, strict=True):
+        target.mul_(1 - lr * weight_decay).sub_(update, alpha=scale)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

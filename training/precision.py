@@ -33,4 +33,5 @@ def picked(precision: Precision, device: torch.device) -> Precision:
 def products(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
     """For `with` around a forward pass: its matrix products in this precision."""
     lower = picked(precision, device) == "bfloat16"
-    return torch.autocast(device.type, torch.bfloat16, enabled=lower)
+    # Each weight is used once a pass: remembering its bfloat16 copy would only tie threads together that share a model.
+    return torch.autocast(device.type, torch.bfloat16, enabled=lower, cache_enabled=False)

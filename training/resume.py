@@ -89,7 +89,7 @@ class Resumption:
 def pack(state: LoopState, model: GPT, offset: int, text: str, parts: bool = False) -> Extra:
     """What is written beside the weights. offset: bytes of metrics.jsonl that stand; text: the data's `fingerprint`;
     parts: the optimizer's state is written elsewhere (sharded.py)."""
-    recorded = {"metrics_bytes": offset, "data": text, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    recorded = {"metrics_bytes": offset, "data": text, "torch": torch.__version__}
     tensors = state.generators(model) if parts else state.tensors(model)
     return Extra(tensors, {**state.to_dict(), **recorded})
 

@@ -8,6 +8,7 @@ from model import GPT
 from training import sharded
 from training.distill import copy_embeddings
 from training.distributed import ALONE, Group
+from training.lanes import how_many
 from training.resume import Resumption
 from training.setup import Prepared
 from training.state import Chance, LoopState
@@ -34,6 +35,7 @@ def stand(
             copied = copy_embeddings(model, tokenizer, prepared.donor)
     model = group.place(model, train, device)
     state = LoopState.fresh(model, train)
+    state.lanes = how_many(model, train) if group is ALONE else 1
     if again is not None and again.model is not None and again.extra is not None:
         state.restore(model, again.extra.values, again.extra.tensors)
         if (parts := again.extra.values.get("sharded")) is not None:

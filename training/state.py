@@ -78,6 +78,8 @@ class LoopState:
     """Factor on the learning rates of the schedule; changed in flight."""
     batch_size: int = 0
     """Stretches of text in one step (in each process, before accumulation); changed in flight."""
+    lanes: int = 1
+    """Parts that the gradient of a step is computed in (lanes.py)."""
 
     @classmethod
     def fresh(cls, model: GPT, config: TrainConfig) -> LoopState:
@@ -112,7 +114,7 @@ class LoopState:
         """Stand where `to_dict` and `tensors` were taken. Raises KeyError, ValueError or RuntimeError where they do not
         fit the model and its optimizer."""
         for name in _NUMBERS:
-            if name in values or name not in _IN_FLIGHT:  # earlier versions changed nothing in flight
+            if name in values or name not in _LATER:
                 setattr(self, name, values[name])
         self.best = math.inf if values["best"] is None else values["best"]
         self.recent = list(values["recent"])
@@ -153,7 +155,7 @@ class LoopState:
         ]
 
 
-_IN_FLIGHT = ("rate", "batch_size")
+_LATER = ("rate", "batch_size", "lanes")  # earlier versions did not write them
 _NUMBERS = [f.name for f in fields(LoopState) if f.name not in ("optimizer", "order", "chance", "recent", "best")]
 
 

@@ -41,6 +41,7 @@ from training.events import (
     Threads,
 )
 from training.kept import keep_text
+from training.lanes import Lanes
 from training.lens import Lens, StepLook
 from training.loop import pick_device, train_steps
 from training.resume import Cadence, Resumption, find_resumption, fingerprint, pack, take_up
@@ -316,7 +317,6 @@ class Trainer:
     def _train(self, watch: Stopwatch) -> None:
         threads = ThreadCount(self._group.threads(self.recipe.train.threads))
         device = self._group.device(pick_device(self.recipe.train.device))
-        torch.set_num_threads(threads.current)
         if isinstance(self._group, Ranks):
             self._group.on_failure = self._failed
         model, state = self._begin(device, threads)
@@ -331,8 +331,9 @@ class Trainer:
             teacher.model.to(device)
         due = time.monotonic() + _THREADS_FIRST_S
         data, config, group = self.prepared.data, self.recipe.train, self._group
-        steps = train_steps(model, data, config, self.tokenizer, watch, teacher, state, group, self._lens)
-        with ThreadPoolExecutor(1, "baselines") as aside:
+        with ThreadPoolExecutor(1, "baselines") as aside, Lanes(state.lanes) as lanes:
+            _use(threads, lanes)
+            steps = train_steps(model, data, config, self.tokenizer, watch, teacher, state, group, self._lens, lanes)
             for event in steps:
                 if self._keeping is None and isinstance(event, Stepped):  # the first step should not wait for it
                     self._keeping = aside.submit(self._keep_text)
@@ -342,7 +343,7 @@ class Trainer:
                     return
                 if time.monotonic() > due:
                     due = time.monotonic() + _THREADS_EVERY_S
-                    self._follow_cores(threads, event)
+                    self._follow_cores(threads, lanes, event)
                 self._make_changes(state, event.wall_s)
                 if not self._go.is_set() and not self.stepping:
                     self._stand_still(watch, event, model, state)
@@ -418,10 +419,10 @@ class Trainer:
             self._snapshots.after(event, model)
         self._tell(event)
 
-    def _follow_cores(self, threads: ThreadCount, event: Event) -> None:
+    def _follow_cores(self, threads: ThreadCount, lanes: Lanes, event: Event) -> None:
         before = threads.current
         if threads.check() != before:
-            torch.set_num_threads(threads.current)
+            _use(threads, lanes)
             self._record(Threads(event.step, event.wall_s, threads.current))
 
     def _stand_still(self, watch: Stopwatch, event: Event, model: GPT, state: LoopState) -> None:
@@ -528,6 +529,12 @@ class Trainer:
         self.log.append(event)
         if self._elsewhere is not None:
             self._elsewhere.take(event)
+
+
+def _use(threads: ThreadCount, lanes: Lanes) -> None:
+    """Give the calling thread, which trains, and its lanes so many threads."""
+    lanes.threads = threads.current
+    torch.set_num_threads(1 if lanes.count > 1 else threads.current)
 
 
 @functools.cache
