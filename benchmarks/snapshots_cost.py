@@ -27,7 +27,7 @@ from training.presets import DEFAULT, PRESETS
 from training.runs import RunFolder
 from training.setup import set_up
 from training.snapshots import Snapshots
-from training.trainer import Trainer, warm_up
+from training.trainer import Trainer
 
 
 def main() -> None:
@@ -38,7 +38,6 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="fixed, so that both have the same")
     options = parser.parse_args()
-    warm_up()
     corpus = read_corpus(options.text)
     recipe = PRESETS[options.preset].recipe.with_changes({"steps": options.steps, "threads": options.threads})
     spent: dict[str, float] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,10 +23,32 @@ _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
 
 
-class Optimizer:
-    """One or two torch optimizers that step together; their learning rates follow one schedule, each from its peak."""
+class Part:
+    """An optimizer of some parameters: groups of them with settings of their own, and a state for each.
 
-    def __init__(self, *parts: torch.optim.Optimizer) -> None:
+    groups: dicts with "params" and "lr" (the peak) besides what the subclass wants. Not a torch.optim.Optimizer: the
+    first one of those loads torch's compiler, which takes a second of every training, and nothing of it is used here.
+    """
+
+    def __init__(self, groups: Sequence[dict[str, Any]]) -> None:
+        self.param_groups = list(groups)
+        self.state: defaultdict[nn.Parameter, dict[str, Tensor]] = defaultdict(dict)
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+        raise NotImplementedError
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad = None
+
+
+class Optimizer:
+    """One or two parts that step together; their learning rates follow one schedule, each from its peak."""
+
+    def __init__(self, *parts: Part) -> None:
         self.parts = parts
         self._groups = [(group, group["lr"]) for part in parts for group in part.param_groups]
 
@@ -46,7 +68,7 @@ class Optimizer:
     def zero_grad(self) -> None:
         """Forget the gradients."""
         for part in self.parts:
-            part.zero_grad(set_to_none=True)
+            part.zero_grad()
 
 
 def make_optimizer(model: GPT, config: TrainConfig) -> Optimizer:
@@ -61,25 +83,48 @@ def make_optimizer(model: GPT, config: TrainConfig) -> Optimizer:
     return Optimizer(muon, make_adamw(model, config, others))
 
 
-def make_adamw(model: nn.Module, config: TrainConfig, only: list[nn.Parameter] | None = None) -> torch.optim.AdamW:
-    """AdamW over a model's parameters, or `only` some, in one fused kernel.
+def make_adamw(model: nn.Module, config: TrainConfig, only: list[nn.Parameter] | None = None) -> AdamW:
+    """AdamW over a model's parameters, or `only` some.
 
     Weight decay on parameters with two axes (matrices, embeddings), none on biases and norms.
     """
     parameters = list(model.parameters()) if only is None else only
+    shared = {"lr": config.learning_rate, "betas": (config.beta1, config.beta2)}
     groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay, **shared},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0, **shared},
     ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=config.learning_rate,
-        betas=(config.beta1, config.beta2),
-        fused=parameters[0].device.type in ("cpu", "cuda", "mps"),
-    )
+    return AdamW([group for group in groups if group["params"]])
 
 
-class Muon(torch.optim.Optimizer):
+class AdamW(Part):
+    """Adam with weight decay apart from the gradient by torch's fused kernel; torch.optim.AdamW(fused=True) to the bit.
+
+    groups: with "lr", "weight_decay" and "betas".
+    """
+
+    eps = 1e-8
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+        for group in self.param_groups:
+            moved = [p for p in group["params"] if p.grad is not None]
+            for p in moved:
+                if not self.state[p]:
+                    fresh = {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
+                    self.state[p] |= {"step": torch.zeros((), device=p.device), **fresh}
+            states = [self.state[p] for p in moved]
+            steps, means, squares = ([state[key] for state in states] for key in ("step", "exp_avg", "exp_avg_sq"))
+            torch._foreach_add_(steps, 1)
+            torch._fused_adamw_(
+                moved, [p.grad for p in moved], means, squares, [], steps, lr=group["lr"], beta1=group["betas"][0],
+                beta2=group["betas"][1], weight_decay=group["weight_decay"], eps=self.eps,
+                amsgrad=False, maximize=False,
+            )  # fmt: skip
+
+
+class Muon(Part):
     """Momentum, made orthogonal, for matrices (rows, columns).
 
     splits: matrices that are several stacked along their rows (queries, keys and values in one), by how many; each part
@@ -95,12 +140,12 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         splits: dict[nn.Parameter, int] | None = None,
     ) -> None:
-        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        super().__init__([{"params": parameters, "lr": lr, "weight_decay": weight_decay, "momentum": momentum}])
         self._splits = splits or {}
         self.lanes = Lanes()
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:
         """Update every matrix that has a gradient."""
         for group in self.param_groups:
             batches: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)

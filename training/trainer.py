@@ -6,7 +6,6 @@ The model in training belongs to the thread alone. Others look at snapshots, whi
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import threading
 import time
@@ -535,15 +534,6 @@ def _use(threads: ThreadCount, lanes: Lanes) -> None:
     """Give the calling thread, which trains, and its lanes so many threads."""
     lanes.threads = threads.current
     torch.set_num_threads(1 if lanes.count > 1 else threads.current)
-
-
-@functools.cache
-def warm_up() -> None:
-    """Load in the background, once, what torch loads when its first optimizer is made (a second on two cores).
-
-    For whoever knows that a training may begin soon, so that its first step does not wait for it.
-    """
-    threading.Thread(target=lambda: torch.optim.AdamW([torch.zeros(1)]), name="warm up", daemon=True).start()
 
 
 def explain(error: BaseException) -> str:

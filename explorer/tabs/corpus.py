@@ -18,7 +18,6 @@ from training.cleaning import clean as clean_text
 from training.corpus import from_text
 from training.files import CorpusError, shown
 from training.hub import dataset_files, download, repo_name
-from training.trainer import warm_up
 
 _FILES = "(_, files) => [glass.session, files, Boolean(glass.last('adding'))]"
 # Another text was taken: what was pasted or chosen from the list, and is not in use any more, goes.
@@ -43,7 +42,6 @@ def state(server: Server) -> Callable[[Any], dict[str, Any]]:
     @answering
     def corpus(request: Any) -> dict[str, Any]:
         visitor = server.visitors.get(request.get("session") if isinstance(request, dict) else None)
-        warm_up()  # whoever looks at texts will train soon
         return corpora.describe(_with_text(visitor))
 
     return corpus

@@ -17,6 +17,7 @@ import tempfile
 from typing import Any
 
 import torch
+import torch._dynamo  # as several processes together load it, once for all of them
 
 import training.loop
 import training.resume
@@ -39,12 +40,12 @@ def disturb(rank: int, trouble: Trouble) -> None:
     step, kind = trouble[1:]
     plain = training.loop._step
 
-    def at(*arguments: Any) -> Any:
-        if arguments[4].step == step:
+    def at(training: Any) -> Any:
+        if training.state.step == step:
             if kind == "memory":
                 raise MemoryError
             os.kill(os.getpid(), signal.SIGINT if kind == "stop" else signal.SIGKILL)
-        return plain(*arguments)
+        return plain(training)
 
     training.loop._step = at  # type: ignore[assignment]
 
@@ -83,6 +84,5 @@ def together(arguments: list[str], trouble: Trouble) -> dict[str, Any]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    torch.optim.AdamW([torch.zeros(1)])  # loads what torch loads when its first optimizer is made
     training.resume.SHARE = 1e9  # write as often as asked for, whatever it costs
     print(json.dumps([together(arguments, trouble) for arguments, trouble in json.loads(sys.argv[1])]))

@@ -1,6 +1,9 @@
 """The optimizers against plain recomputations, matrix by matrix."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +11,9 @@ from torch import Tensor, nn
 
 from model import GPT, GPTConfig
 from training.config import TrainConfig
-from training.optim import Muon, make_optimizer, orthogonal
+from training.optim import Muon, make_adamw, make_optimizer, orthogonal
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def tiny(seed: int = 0) -> GPT:
@@ -64,6 +69,46 @@ def test_muon_steps_as_computed_by_hand() -> None:
             start[i] = start[i] * (1 - 0.1 * 0.5) - 0.1 * update
     for p, truth in zip((square, tall, stacked), start, strict=True):
         assert (p - truth).abs().max() < 1e-3
+
+
+def test_adamw_is_that_of_torch_to_the_bit() -> None:
+    """A parameter without a gradient stays as it is, and is taken along from the step where it has one."""
+    ours, theirs = ([nn.Parameter(p.detach().clone()) for p in tiny().parameters()] for _ in range(2))
+    config = TrainConfig(learning_rate=0.03, weight_decay=0.2, beta1=0.8, beta2=0.95)
+    adamw = make_adamw(tiny(), config, ours)
+    groups = [
+        {"params": [p for p in theirs if p.dim() >= 2], "weight_decay": 0.2},
+        {"params": [p for p in theirs if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    torchs = torch.optim.AdamW(groups, lr=0.03, betas=(0.8, 0.95), fused=True)
+    generator = torch.Generator().manual_seed(5)
+    for step in range(6):
+        for i, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
+            gradient = None if step < 2 and i % 3 == 0 else torch.randn(mine.shape, generator=generator)
+            mine.grad, other.grad = gradient, gradient
+        adamw.step()
+        torchs.step()
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    for mine, other in zip(ours, theirs, strict=True):
+        assert adamw.state[mine].keys() == torchs.state[other].keys()
+        assert all(torch.equal(value, torchs.state[other][name]) for name, value in adamw.state[mine].items())
+
+
+def test_a_training_does_not_load_the_compiler() -> None:
+    """In a process of its own: a second, of a run that may last a few."""
+    program = """
+import sys
+from tests.training.tiny import CHAR, tiny_config, tiny_data, tiny_model
+from training.loop import train_steps
+for optimizer in ("adamw", "muon"):
+    list(train_steps(tiny_model(), tiny_data(), tiny_config(optimizer=optimizer), CHAR))
+print("torch._dynamo" in sys.modules)
+import torch
+torch.optim.AdamW([torch.zeros(1)])
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
 
 
 def test_muon_takes_the_blocks_and_adamw_the_rest_and_nobody_is_left_out() -> None:
