@@ -12,15 +12,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from model import GPT, ConfigError, GPTConfig, save_checkpoint
-from model.checkpoint import write_atomically
-from training import sharded
-from training.artifacts import append_sample, draw_loss, write_recipe
+from model import GPT, ConfigError, GPTConfig
 from training.baselines import Baselines, measure
 from training.distributed import ALONE, Group, Order, Ranks
 from training.events import (
@@ -34,16 +30,15 @@ from training.events import (
     Finished,
     Paused,
     Resumed,
-    Sampled,
     Stepped,
     TakenUp,
     Threads,
 )
-from training.kept import keep_text
 from training.lanes import Lanes
 from training.lens import Lens, StepLook
 from training.loop import pick_device, train_steps
-from training.resume import Cadence, Resumption, find_resumption, fingerprint, pack, take_up
+from training.resume import Resumption, find_resumption, take_up
+from training.run_writer import RunWriter
 from training.runs import RunFolder, RunInfo
 from training.setup import Prepared
 from training.snapshots import Snapshots
@@ -51,7 +46,6 @@ from training.standing import stand
 from training.state import LoopState
 from training.steering import Steering, check_change
 from training.threads import ThreadCount
-from training.writers import Log
 
 _log = logging.getLogger(__name__)
 _THREADS_EVERY_S = 2.0
@@ -116,15 +110,10 @@ class Trainer:
         self._snapshot_ready = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=f"train {folder.id}", daemon=True)
         self._last: Event | None = None
-        self._loss: float | None = None
-        self._measured: Evaluated | None = None
-        self._keeping: Future[None] | None = None
         self._counting: Future[Baselines] | None = None
         self._counted = False
-        self._cadence = Cadence(self.recipe.train.save_every_s)
-        self._fingerprint: str | None = None
+        self._writer = RunWriter(folder, prepared, group)
         self._snapshots: Snapshots | None = None
-        self._elsewhere: Log | None = None
         self._when_over: list[Callable[[], None]] = []
         self._when_still: list[Callable[[], None]] = []
         if again is not None:
@@ -144,13 +133,12 @@ class Trainer:
         for event in again.events:
             self.log.append(event)
             self._last = event
-            self._loss = event.loss if isinstance(event, Stepped) else self._loss
-            self._measured = event if isinstance(event, Evaluated) else self._measured
+            self._writer.note(event)
             self._counted = self._counted or isinstance(event, BaselinesKnown)
         if again.model is not None:
             state = {name: value.detach() for name, value in again.model.state_dict().items()}
-            measured = self._measured if self._measured and self._measured.step == again.step else None
-            self._snapshot_of(again.step, state, measured)
+            measured = self._writer.measured
+            self._snapshot_of(again.step, state, measured if measured and measured.step == again.step else None)
 
     @property
     def info(self) -> RunInfo:
@@ -297,9 +285,7 @@ class Trainer:
             self._group.fail(sentence)
             self._failed(sentence)
         finally:
-            if self._elsewhere is not None:
-                self._elsewhere.close()
-            self.folder.close()
+            self._writer.close()
             with self._snapshot_ready:
                 self._snapshot_ready.notify_all()
             for call in self._when_over:
@@ -309,7 +295,7 @@ class Trainer:
         step, wall_s = (self._last.step, self._last.wall_s) if self._last else (0, 0.0)
         failed = Failed(step, wall_s, sentence)
         with contextlib.suppress(OSError):  # the disk may be what broke; the readers hear of it all the same
-            self.folder.append(failed)
+            self._writer.write(failed)
         self.log.append(failed)
         self.state = "failed"
 
@@ -320,7 +306,7 @@ class Trainer:
             self._group.on_failure = self._failed
         model, state = self._begin(device, threads)
         if isinstance(self._group, Ranks):
-            self._group.on_save = lambda: self._save_parts(model, state)
+            self._group.on_save = lambda: self._writer.save_parts(model, state)
         if not self._group.sharded:  # a model that has to be shared out is too large for it anyway
             self._snapshots = Snapshots(
                 self.folder, model, self.prepared.data, self.tokenizer, self.recipe.train, state.step
@@ -334,8 +320,8 @@ class Trainer:
             _use(threads, lanes)
             steps = train_steps(model, data, config, self.tokenizer, watch, teacher, state, group, self._lens, lanes)
             for event in steps:
-                if self._keeping is None and isinstance(event, Stepped):  # the first step should not wait for it
-                    self._keeping = aside.submit(self._keep_text)
+                if isinstance(event, Stepped):  # the first step should not wait for it
+                    self._writer.keep_text(aside)
                 self._take_baselines(event, aside)
                 self._keep(event, model, state)
                 if isinstance(event, Finished):
@@ -349,19 +335,18 @@ class Trainer:
                 self._wake(event)
                 if self._stop.is_set() and not self._group.ask(Order.STOP):
                     self._publish(model, event.step, None)
-                    self._save_last(model, state, event.step)
+                    self._writer.save_last(model, state, event.step)
                     self._finish(Finished(event.step, event.wall_s, "stopped"))
                     return
 
     def _begin(self, device: torch.device, threads: ThreadCount) -> tuple[GPT, LoopState]:
         """The model where it will be trained, and where its training stands: before the first step, or at `_again`."""
-        again, info = self._again, self.folder.info()
+        again = self._again
         if again is not None:
             take_up(self.folder, again)
-        write_atomically(self.folder.path / "tokenizer.json", self.tokenizer.to_json().encode())
-        write_recipe(self.folder.path / "config.yaml", self.recipe, info.name, info.corpus.get("data"))
+        self._writer.begin()
         model, state, copied = stand(self.prepared, again, device, self._group)
-        self._elsewhere = Log(self.folder.path, info.name, self.recipe, state.step)
+        self._writer.log_to(state.step)
         if copied:
             tokens = [self.tokenizer.piece(number).text for number in copied]
             self._record(Copied(0, 0.0, len(copied), self.tokenizer.vocab_size, tokens))
@@ -371,12 +356,8 @@ class Trainer:
         self._make_changes(state, state.wall_s)
         if self.prepared.beginning is not None:  # its weights stand nowhere else, should it be killed now
             self._snapshot_of(state.step, {name: value.cpu() for name, value in model.state_dict().items()}, None)
-            self._save_last(model, state, state.step)
+            self._writer.save_last(model, state, state.step)
         return model, state
-
-    def _keep_text(self) -> None:
-        if self.prepared.texts is not None:
-            keep_text(self.folder.path, self.prepared.texts)
 
     def _take_baselines(self, event: Event, aside: ThreadPoolExecutor) -> None:
         """Begin to count after the first step; record the result once it is there, or before the run ends."""
@@ -395,25 +376,22 @@ class Trainer:
                 self._record(BaselinesKnown(event.step, event.wall_s, found.values, found.bits_per_byte))
 
     def _keep(self, event: Event, model: GPT, state: LoopState) -> None:
-        if isinstance(event, Stepped):
-            self._loss = event.loss
+        self._writer.note(event)
         if isinstance(event, Evaluated):
-            self._measured = event
             self._publish(model, event.step, event)
         elif self._want_snapshot.is_set():
             self._publish(model, event.step, None)
         if isinstance(event, Finished):
-            self._save_last(model, state, event.step)
+            self._writer.save_last(model, state, event.step)
             self._finish(event)
             return
-        self._write(event)  # first: a checkpoint says how much stands in the file
+        self._writer.write(event)  # first: a checkpoint says how much stands in the file
         measured = isinstance(event, Evaluated)
         if isinstance(event, Evaluated) and event.step and event.best:
-            path, whole = self.folder.checkpoint("best"), self._group.whole(model)
-            save_checkpoint(path, model, self.tokenizer, self._meta(event.step), whole)
-        due = 0 < event.step < self.recipe.train.steps and self._cadence.due(measured)  # the end is written at the end
+            self._writer.save_best(model, event.step)
+        due = 0 < event.step < self.recipe.train.steps and self._writer.due(measured)  # the end is written at the end
         if due and not (self._group.sharded and self._group.ask(Order.SAVE)):
-            self._save_last(model, state, event.step)
+            self._writer.save_last(model, state, event.step)
         if self._snapshots is not None:
             self._snapshots.after(event, model)
         self._tell(event)
@@ -430,7 +408,7 @@ class Trainer:
             self._publish(model, event.step, None)
             self.state = "paused"
         if event.step:
-            self._save_last(model, state, event.step)
+            self._writer.save_last(model, state, event.step)
         self._record(Paused(event.step, event.wall_s))
         for call in self._when_still:
             call()
@@ -461,73 +439,23 @@ class Trainer:
         val_loss = measured.val_loss if measured else None
         bits = measured.bits_per_byte if measured else None
         with self._snapshot_ready:
-            self.snapshot = Snapshot(step, state, self._loss, val_loss, bits)
+            self.snapshot = Snapshot(step, state, self._writer.loss, val_loss, bits)
             self._want_snapshot.clear()
             self._snapshot_ready.notify_all()
 
-    def _save_last(self, model: GPT, state: LoopState, step: int) -> None:
-        """Write weights and all else that the run needs to go on from here, as of one moment."""
-        text = self._text_kept()
-        with self._cadence.writing():
-            whole = self._group.whole(model)
-            extra = pack(state, model, self.folder.metrics_bytes(), text)
-            path, meta = self.folder.checkpoint("last"), self._meta(step)
-            save_checkpoint(path, model, self.tokenizer, meta, whole, extra)
-            sharded.clear(path.parent)
-
-    def _save_parts(self, model: GPT, state: LoopState) -> None:
-        """The same where the weights are shared out: each process writes its own, called in all of them at once."""
-        text = self._text_kept()
-        with self._cadence.writing():
-            extra = pack(state, model, self.folder.metrics_bytes(), text, parts=True)
-            sharded.save(self.folder.path / "checkpoints", model, state, extra)
-
-    def _text_kept(self) -> str:
-        """Have the text kept, for a checkpoint without it would be of little use; its fingerprint."""
-        if self._keeping is None:
-            self._keep_text()
-        else:
-            self._keeping.result()
-        self._fingerprint = self._fingerprint or fingerprint(self.prepared.data)
-        return self._fingerprint
-
-    def _meta(self, step: int) -> dict[str, Any]:
-        """What a checkpoint of this step says of itself: whose it is, and what was measured."""
-        measured: dict[str, Any] = {"loss": self._loss}
-        if self._measured is not None and self._measured.step == step:
-            measured |= {"val_loss": self._measured.val_loss, "bits_per_byte": self._measured.bits_per_byte}
-        known = {name: value for name, value in measured.items() if value is not None}
-        info = self.folder.info()
-        meta = {"name": info.name, "run": info.id, "corpus": info.corpus, "step": step, **known}
-        return meta | ({"sampling": sampling} if (sampling := self.recipe.train.sampling) else {})
-
     def _finish(self, event: Finished) -> None:
-        self._draw_loss()
+        self._writer.draw_loss(self.log.since(0)[0])
         self._record(event)  # first: whoever sees the run over finds its last event in the log
         self.state = "stopped" if event.reason == "stopped" else "finished"
 
-    def _draw_loss(self) -> None:
-        events, _ = self.log.since(0)
-        if any(isinstance(event, Stepped) for event in events):
-            try:
-                draw_loss(self.folder.path / "loss.png", events, self.folder.info().name)
-            except Exception:  # a picture is not worth a run
-                _log.exception("the loss of %s could not be drawn", self.folder.id)
-
     def _record(self, event: Event) -> None:
-        self._write(event)
+        self._writer.write(event)
         self._tell(event)
-
-    def _write(self, event: Event) -> None:
-        self.folder.append(event)
-        if isinstance(event, Sampled):
-            append_sample(self.folder.path / "samples.txt", event)
 
     def _tell(self, event: Event) -> None:
         self._last = event
         self.log.append(event)
-        if self._elsewhere is not None:
-            self._elsewhere.take(event)
+        self._writer.tell_elsewhere(event)
 
 
 def _use(threads: ThreadCount, lanes: Lanes) -> None:

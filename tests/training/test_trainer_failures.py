@@ -14,7 +14,7 @@ import torch
 
 from model import open_checkpoint
 from tests.training.tiny import Make, finish
-from training import trainer as trainer_module
+from training import run_writer
 from training.events import Event, Failed
 from training.trainer import Trainer, explain
 
@@ -49,7 +49,7 @@ def test_a_disk_that_is_full_when_a_checkpoint_is_written(make: Make, monkeypatc
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(trainer_module, "save_checkpoint", full)
+    monkeypatch.setattr(run_writer, "save_checkpoint", full)
     trainer = make()
     last = failed(trainer)
     assert (last.step, last.message) == (
