@@ -5,44 +5,30 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import signal
 import sys
-import types
-import typing
 from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from model import ConfigError, GPTConfig, Tokenizer
 from training.artifacts import data_of, from_yaml
-from training.cleaning import accounts, add_flags, from_options
+from training.cleaning import accounts, from_options
 from training.config import Recipe, TrainConfig
-from training.corpus import DELIMITERS, about
+from training.console import follow, leave_signals_to_the_first
+from training.corpus import about
 from training.data import build_tokenizer
-from training.distributed import ALONE, Group, Ranks, check_sharding, give_up_after, join_others, launched, restarted
+from training.distributed import ALONE, Group, Ranks, check_sharding, join_others, launched, restarted
 from training.estimate import Estimate, foreseen, report
-from training.events import (
-    BaselinesKnown,
-    Changed,
-    Copied,
-    Evaluated,
-    Failed,
-    Finished,
-    Sampled,
-    Started,
-    Stepped,
-    TakenUp,
-)
+from training.events import Finished
 from training.fitting import GIVES_WAY, cleaned
+from training.flags import parser, settings
 from training.fork import fork
 from training.origin import Data, Found, find_again
-from training.presets import DEFAULT, EVERY
+from training.presets import EVERY
 from training.resume import find_resumption, fingerprint, resumable_step
 from training.runs import RunFolder
 from training.setup import Prepared, set_up
@@ -50,99 +36,6 @@ from training.tokens import TokenFiles, as_token_files
 from training.trainer import Trainer
 from training.worker import work
 from training.writers import check_log_to
-
-_STOP_S = 25.0  # torchrun waits 30 s between asking its processes to end and ending them
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line: every field of the model's shape and of TrainConfig is a flag with its own sentence."""
-    p = argparse.ArgumentParser(
-        prog="python -m training",
-        description="Train a GPT on a text. Presets: "
-        + "; ".join(f"{preset.name} ({preset.title})" for preset in EVERY.values())
-        + ".",
-    )
-    p.add_argument(
-        "corpus",
-        nargs="*",
-        help="one or more files: .txt, .md, .csv, .tsv, .jsonl, .parquet, or a .zip of texts; or a folder that "
-        "`python -m training.tokens` wrote; may be left out with the --config of a run, which says where its text lies",
-    )
-    p.add_argument(
-        "--preset", default=DEFAULT, choices=list(EVERY), help=f"the recipe to start from (default {DEFAULT})"
-    )
-    p.add_argument("--out", help="the run's folder; must not hold a run yet")
-    p.add_argument(
-        "--resume",
-        metavar="RUN",
-        type=Path,
-        help="go on with the run in this folder, from its last checkpoint, with its own text and settings",
-    )
-    p.add_argument(
-        "--more",
-        metavar="N",
-        type=int,
-        help="with --resume and --fork: N steps from where the run stands, in place of those that are left; its "
-        "schedule is stretched over all of them",
-    )
-    p.add_argument(
-        "--rate",
-        metavar="X",
-        type=float,
-        help="with --resume: a factor on the learning rate from there on, as it can be changed on the page",
-    )
-    p.add_argument(
-        "--fork",
-        metavar="RUN[@STEP]",
-        help="begin a new run with the weights of this one, of a step that it kept, of `best`, or of `last`; with its "
-        "text or the CORPUS, its tokenizer, and its settings but for those that are given",
-    )
-    p.add_argument(
-        "--silence-head",
-        metavar="LAYER.HEAD",
-        action="append",
-        help="with --fork: begin with this head's output at zero, counted from 1; may be given several times",
-    )
-    p.add_argument(
-        "--go-on",
-        action="store_true",
-        help="where --out holds this very run already, unfinished, go on with it (after torchrun's restarts always)",
-    )
-    p.add_argument("--estimate", action="store_true", help="say what it will take in memory and time, and stop there")
-    p.add_argument("--name", help="the run's name (default: the corpus and the preset)")
-    p.add_argument("--column", help="the column of a .csv that holds the text, or the field of a .jsonl")
-    p.add_argument("--delimiter", choices=list(DELIMITERS), help="what parts the cells of a .csv (default: the best)")
-    p.add_argument(
-        "--keep-good-lines", action="store_true", help="skip broken lines of a .jsonl and ragged rows of a .csv"
-    )
-    p.add_argument("--config", type=Path, help="a .yaml of settings, as every run folder holds one; flags go before it")
-    p.add_argument("--quiet", action="store_true", help="no progress bar")
-    add_flags(p)
-    for title, cls in (("text", Recipe), ("model", GPTConfig), ("training", TrainConfig)):
-        group = p.add_argument_group(title)
-        for field in dataclasses.fields(cls):
-            if field.name in _settings(cls):
-                group.add_argument(f"--{field.name.replace('_', '-')}", **_flag(cls, field))
-    return p
-
-
-def _settings(cls: type) -> set[str]:
-    """The fields of a part of the recipe that are flags of their own."""
-    names = {field.name for field in dataclasses.fields(cls)}
-    return names - ({"model", "train", "cleaning"} if cls is Recipe else {"vocab_size"} if cls is GPTConfig else set())
-
-
-def _flag(cls: type, field: dataclasses.Field[Any]) -> dict[str, Any]:
-    """argparse's view of a dataclass field."""
-    kind = typing.get_type_hints(cls)[field.name]
-    if isinstance(kind, types.UnionType):
-        kind = next(part for part in typing.get_args(kind) if part is not type(None))
-    flag: dict[str, Any] = {"default": None, "help": field.metadata["help"].replace("%", "%%")}
-    if typing.get_origin(kind) is typing.Literal:
-        return flag | {"choices": list(typing.get_args(kind))}
-    if kind is bool:
-        return flag | {"action": argparse.BooleanOptionalAction}
-    return flag | {"type": kind, "metavar": kind.__name__.upper()}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -177,7 +70,7 @@ def _carry_out(options: dict[str, Any], group: Group) -> int:
 
 def _train(options: dict[str, Any], group: Group) -> int:
     """A new run, or one of this very command that is to go on. Raises ValueError with a sentence."""
-    known = _settings(Recipe) | _settings(GPTConfig) | _settings(TrainConfig)
+    known = settings(Recipe) | settings(GPTConfig) | settings(TrainConfig)
     changes = {name: value for name, value in options.items() if name in known and value is not None}
     recipe = EVERY[options["preset"]].recipe
     if options["config"]:
@@ -204,7 +97,7 @@ def _train(options: dict[str, Any], group: Group) -> int:
         assert isinstance(group, Ranks)
         return _work_along(out, found, recipe, group)
     chosen = GIVES_WAY if options["config"] else _chosen(options, changes)
-    return _follow(begin(out, name, found, recipe, chosen, group), options["quiet"])
+    return follow(begin(out, name, found, recipe, chosen, group), options["quiet"])
 
 
 def _chosen(options: dict[str, Any], changes: Collection[str]) -> set[str]:
@@ -242,7 +135,7 @@ def _fork(options: dict[str, Any], group: Group) -> int:
     path, at = _place(options["fork"])
     folder, corpus = RunFolder(path), None
     before = folder.info().recipe
-    known = _settings(Recipe) | _settings(GPTConfig) | _settings(TrainConfig)
+    known = settings(Recipe) | settings(GPTConfig) | settings(TrainConfig)
     changes = {name: options[name] for name in given & known}
     changes |= {name[6:]: options[name] for name in given if name.startswith("clean_")}
     if options["corpus"]:
@@ -255,7 +148,7 @@ def _fork(options: dict[str, Any], group: Group) -> int:
     trainer = fork(folder, Path(options["out"]), name, at, corpus, changes, silence, options["more"])
     _say(_about_fork(trainer))
     trainer.start()
-    return _follow(trainer, options["quiet"])
+    return follow(trainer, options["quiet"])
 
 
 def _place(text: str) -> tuple[Path, int | str]:
@@ -287,7 +180,7 @@ def _go_on(folder: RunFolder, more: int | None, group: Group, quiet: bool, rate:
         assert isinstance(group, Ranks)
         prepared, again = find_resumption(folder, more)
         group.check_same(f"{again.step} {fingerprint(prepared.data)}", apart)
-        _leave_signals_to_the_first()
+        leave_signals_to_the_first()
         return work(folder, prepared, again, group)
     trainer = Trainer.resumed(folder, more, group)
     done = trainer.log.since(0)[1]
@@ -296,7 +189,7 @@ def _go_on(folder: RunFolder, more: int | None, group: Group, quiet: bool, rate:
     if group.size > 1:  # nothing is changed before all have read it
         group.check_same(f"{trainer.resumed_at} {fingerprint(trainer.prepared.data)}", apart)
     trainer.start()
-    return _follow(trainer, quiet, done)
+    return follow(trainer, quiet, done)
 
 
 def _stands(out: Path, recipe: Recipe, files: Collection[str], chosen: Collection[str]) -> str:
@@ -397,7 +290,7 @@ def _work_along(out: Path, found: Found | TokenFiles, recipe: Recipe, group: Ran
     tokenizer, recipe = group.share()
     prepared, _ = _prepared(found, recipe, (), lambda *_: None, tokenizer)
     _check_same_text(prepared, group)
-    _leave_signals_to_the_first()
+    leave_signals_to_the_first()
     return work(RunFolder(out), prepared, None, group)
 
 
@@ -450,72 +343,6 @@ def _text_of(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise ConfigError(f"{path} cannot be read ({reason}): give --config the path of a .yaml file.") from error
-
-
-def _follow(trainer: Trainer, quiet: bool, cursor: int = 0) -> int:
-    """Show a run's events from a cursor on until it ends; Ctrl-C stops it and keeps its weights."""
-    if launched() or restarted():  # asked to end by torchrun, it ends as by Ctrl-C
-
-        def stop(*_: object) -> None:
-            give_up_after(_STOP_S)
-            trainer.stop()
-
-        signal.signal(signal.SIGTERM, stop)
-    first = trainer.log.tail(1)[0].step if cursor else 0
-    steps, hidden = trainer.recipe.train.steps, True if quiet else None
-    with tqdm(total=steps, initial=first, unit="step", disable=hidden, dynamic_ncols=True) as bar:
-        while not (trainer.over and not trainer.log.since(cursor)[0]):
-            try:
-                trainer.log.wait(cursor, timeout=0.5)
-                for event in trainer.log.since(cursor)[0]:
-                    cursor += 1
-                    _show(event, bar)
-            except KeyboardInterrupt:
-                trainer.stop()
-    trainer.join()
-    print(f"run folder: {trainer.folder.path}")
-    return int(trainer.state != "finished")
-
-
-def _leave_signals_to_the_first() -> None:
-    """A process that is not the first ends when that one says so, or if it does not."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: give_up_after(_STOP_S))
-
-
-def _show(event: object, bar: tqdm[Any]) -> None:
-    """Print one event beside the progress bar."""
-    match event:
-        case Started():
-            several = f", {event.processes} processes" if event.processes else ""
-            bar.write(f"{event.parameters:,} parameters on {event.device}{several}")
-        case Stepped():
-            bar.update(event.step - bar.n)
-            soft = {} if event.soft_loss is None else {"teacher": f"{event.soft_loss:.3f}"}
-            bar.set_postfix(soft, loss=f"{event.loss:.3f}", tokens_per_s=f"{event.tokens_per_s:,.0f}", refresh=False)
-        case Changed():
-            bar.write(f"from here on: learning rate x {event.rate:g}, batch {event.batch_size}")
-        case TakenUp():
-            bar.write(f"goes on from step {event.step:,} of {event.steps:,}")
-        case Copied():
-            bar.write(f"{event.rows:,} of {event.of:,} embedding rows were copied: {', '.join(event.tokens[:20])} …")
-        case BaselinesKnown(nats=nats) if nats:
-            listed = ", ".join(f"{name} {loss:.3f}" for name, loss in nats.items())
-            bar.write(f"counting alone comes to (nats per token): {listed}")
-        case Evaluated(val_loss=float()):
-            bits = f", {event.bits_per_byte:.3f} bits per byte" if event.bits_per_byte is not None else ""
-            best = " (best)" if event.best else ""
-            bar.write(f"step {event.step}: validation loss {event.val_loss:.4f} nats per token{bits}{best}")
-        case Evaluated(loss=float()):
-            bar.write(
-                f"step {event.step}: training loss {event.loss:.4f} nats per token, mean since the last measurement"
-            )
-        case Sampled():
-            bar.write("  " + event.text.replace("\n", "\n  "))
-        case Failed():
-            bar.write(f"failed: {event.message}")
-        case Finished():
-            bar.write({"done": "done", "target": "target reached", "stopped": "stopped"}[event.reason])
 
 
 if __name__ == "__main__":

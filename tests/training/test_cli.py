@@ -23,6 +23,7 @@ from tests.training.tiny import CHAR, LONG, PATIENCE, TEXT, tiny_model
 from training import __main__ as cli
 from training.config import Recipe, TrainConfig
 from training.events import Finished, Stepped
+from training.flags import settings
 from training.presets import DEFAULT, PRESETS
 from training.runs import RunFolder
 
@@ -50,7 +51,7 @@ FIELDS: list[tuple[type, dataclasses.Field[Any]]] = [
     (cls, field) for cls in (GPTConfig, TrainConfig) for field in dataclasses.fields(cls)
 ]
 FLAGGED = [(cls, field) for cls, field in FIELDS if field.name != "vocab_size"]
-FLAGGED += [(Recipe, field) for field in dataclasses.fields(Recipe) if field.name in cli._settings(Recipe)]
+FLAGGED += [(Recipe, field) for field in dataclasses.fields(Recipe) if field.name in settings(Recipe)]
 
 
 def test_the_help_has_a_flag_and_a_sentence_for_every_field(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,91 @@
+"""A training as the console shows it: a progress bar, and a line for each event that is worth one."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from tqdm import tqdm
+
+from training.distributed import give_up_after, launched, restarted
+from training.events import (
+    BaselinesKnown,
+    Changed,
+    Copied,
+    Evaluated,
+    Failed,
+    Finished,
+    Sampled,
+    Started,
+    Stepped,
+    TakenUp,
+)
+from training.trainer import Trainer
+
+_STOP_S = 25.0  # torchrun waits 30 s between asking its processes to end and ending them
+
+
+def follow(trainer: Trainer, quiet: bool, cursor: int = 0) -> int:
+    """Show a run's events from a cursor on until it ends; Ctrl-C stops it and keeps its weights."""
+    if launched() or restarted():  # asked to end by torchrun, it ends as by Ctrl-C
+
+        def stop(*_: object) -> None:
+            give_up_after(_STOP_S)
+            trainer.stop()
+
+        signal.signal(signal.SIGTERM, stop)
+    first = trainer.log.tail(1)[0].step if cursor else 0
+    steps, hidden = trainer.recipe.train.steps, True if quiet else None
+    with tqdm(total=steps, initial=first, unit="step", disable=hidden, dynamic_ncols=True) as bar:
+        while not (trainer.over and not trainer.log.since(cursor)[0]):
+            try:
+                trainer.log.wait(cursor, timeout=0.5)
+                for event in trainer.log.since(cursor)[0]:
+                    cursor += 1
+                    _show(event, bar)
+            except KeyboardInterrupt:
+                trainer.stop()
+    trainer.join()
+    print(f"run folder: {trainer.folder.path}")
+    return int(trainer.state != "finished")
+
+
+def leave_signals_to_the_first() -> None:
+    """A process that is not the first ends when that one says so, or if it does not."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: give_up_after(_STOP_S))
+
+
+def _show(event: object, bar: tqdm[Any]) -> None:
+    """Print one event beside the progress bar."""
+    match event:
+        case Started():
+            several = f", {event.processes} processes" if event.processes else ""
+            bar.write(f"{event.parameters:,} parameters on {event.device}{several}")
+        case Stepped():
+            bar.update(event.step - bar.n)
+            soft = {} if event.soft_loss is None else {"teacher": f"{event.soft_loss:.3f}"}
+            bar.set_postfix(soft, loss=f"{event.loss:.3f}", tokens_per_s=f"{event.tokens_per_s:,.0f}", refresh=False)
+        case Changed():
+            bar.write(f"from here on: learning rate x {event.rate:g}, batch {event.batch_size}")
+        case TakenUp():
+            bar.write(f"goes on from step {event.step:,} of {event.steps:,}")
+        case Copied():
+            bar.write(f"{event.rows:,} of {event.of:,} embedding rows were copied: {', '.join(event.tokens[:20])} …")
+        case BaselinesKnown(nats=nats) if nats:
+            listed = ", ".join(f"{name} {loss:.3f}" for name, loss in nats.items())
+            bar.write(f"counting alone comes to (nats per token): {listed}")
+        case Evaluated(val_loss=float()):
+            bits = f", {event.bits_per_byte:.3f} bits per byte" if event.bits_per_byte is not None else ""
+            best = " (best)" if event.best else ""
+            bar.write(f"step {event.step}: validation loss {event.val_loss:.4f} nats per token{bits}{best}")
+        case Evaluated(loss=float()):
+            bar.write(
+                f"step {event.step}: training loss {event.loss:.4f} nats per token, mean since the last measurement"
+            )
+        case Sampled():
+            bar.write("  " + event.text.replace("\n", "\n  "))
+        case Failed():
+            bar.write(f"failed: {event.message}")
+        case Finished():
+            bar.write({"done": "done", "target": "target reached", "stopped": "stopped"}[event.reason])
