@@ -251,6 +251,9 @@ def tokenizer_of(run: Run, vocab_size: int | None) -> str | None:
 def differences(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """The settings that are not the same in all runs, each with its sentence and a value a run; null where unknown."""
     each = [settings_of(run) for run in runs]
+    if len({(run.info.corpus.get("characters"), run.info.corpus.get("opening") or run.info.id) for run in runs}) == 1:
+        for settings in each:  # one text that goes by several names, such as an example and a file of it
+            del settings["text"]
     helps = {f.name: f.metadata.get("help", "") for part in (Recipe, GPTConfig, TrainConfig) for f in fields(part)}
     found = []
     for name in dict.fromkeys(name for settings in each for name in settings):

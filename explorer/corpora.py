@@ -162,6 +162,7 @@ def _first_table(reading: Reading, max_bytes: int) -> dict[str, Any]:
             continue
         if kind in CSV_TYPES + JSONL_TYPES:
             found |= {"can_keep": reading.bad_lines or reading.keep_good, "keep_good": reading.keep_good}
+            found.setdefault("layout", look.layout)
         if kind in CSV_TYPES:
             found |= {"delimiters": list(DELIMITERS), "delimiter": reading.delimiter, "layout": look.layout}
         if "columns" not in found and len(look.columns) > 1:

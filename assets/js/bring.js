@@ -54,6 +54,9 @@
       buttons[(at + step + buttons.length) % buttons.length].focus();
     }
 
+    /** What the text stands in: a column of a table, or a field of the objects of a JSON Lines file. */
+    const question = (reading) => 'Which ' + (reading.layout && !reading.delimiters.length ? 'field' : 'column') + ' holds the text?';
+
     function grid(reading) {
       const buttons = reading.columns.map((name) => h('button', {
         type: 'button', role: 'radio', class: 'g-column', 'aria-checked': String(name === reading.column), dataset: { column: name },
@@ -63,7 +66,7 @@
       buttons.forEach((button, at) => button.addEventListener('keydown', (event) => arrows(event, at, buttons)));
       const on = reading.columns.indexOf(reading.column);
       return h('div', { class: 'g-columns-scroll', tabindex: '0', 'aria-label': 'First rows of the table' }, h('table', { class: 'g-columns-table' },
-        h('thead', {}, h('tr', { role: 'radiogroup', 'aria-label': 'Which column holds the text?' },
+        h('thead', {}, h('tr', { role: 'radiogroup', 'aria-label': question(reading) },
           buttons.map((button, at) => h('th', { scope: 'col', class: at === on ? 'on' : '' }, button)))),
         h('tbody', {}, reading.rows.map((row) => h('tr', {}, row.map((cell, at) =>
           h('td', { class: at === on ? 'on' : '' }, h('bdi', { title: cell.length > 60 ? cell : null }, cell))))))));
@@ -99,7 +102,7 @@
       const box = h('input', { type: 'checkbox', id: 'keep-good', checked: reading.keep_good, onchange: () => choose(known.column, box.checked) });
       const parts = reading.refused ? [h('p', { class: 'g-fine', 'data-testid': 'mend' }, 'Read ', h('bdi', {}, '"' + reading.refused + '"'), ' in another way:')] : [];
       if (reading.columns.length) {
-        parts.push(h('h3', { class: 'g-subtitle' }, 'Which column holds the text?'), grid(reading));
+        parts.push(h('h3', { class: 'g-subtitle' }, question(reading)), grid(reading));
       }
       if (reading.delimiters.length) parts.push(cut(reading));
       if (reading.can_keep) {

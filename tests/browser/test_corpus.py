@@ -132,6 +132,7 @@ def test_broken_lines_of_a_jsonl(corpus: Page, tmp_path: Path) -> None:
     has(corpus, "lines.jsonl")
     assert figures(corpus)["documents"] == "11"
     expect(here(corpus, "corpus-excerpt")).not_to_contain_text("cut sho")
+    expect(here(corpus, "columns")).to_contain_text("Which field holds the text?")
 
 
 def test_a_file_that_is_too_large(corpus: Page, tmp_path: Path) -> None:

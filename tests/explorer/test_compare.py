@@ -8,6 +8,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,19 @@ def test_only_settings_that_differ_and_matter(server: Server) -> None:
     for name in ("threads", "teacher temperature", "learning rate", "steps", "heads", "text", "muon learning rate"):
         assert name not in rows
     assert differences([server.jobs.find("a")]) == []
+
+
+def test_one_text_under_two_names_is_no_difference(server: Server) -> None:
+    refs = [write(server, name, steps(100)) for name in "ab"]
+    one, other = (server.jobs.find(ref[4:]) for ref in refs)
+    told = {"characters": 1000, "opening": "The cat sat"}
+    named = [
+        replace(run, info=replace(run.info, corpus=told | {"name": name}))
+        for run, name in ((one, "Tales"), (other, "tales.txt"))
+    ]
+    assert differences(named) == []
+    named[1] = replace(one, info=replace(one.info, corpus=told | {"name": "tales.txt", "opening": "A dog"}))
+    assert [row["name"] for row in differences(named)] == ["text"]
 
 
 @pytest.mark.parametrize(

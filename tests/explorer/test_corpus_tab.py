@@ -281,6 +281,7 @@ def test_json_lines_offer_their_fields(server: Server, uploads: Uploads, put: Pu
     card, table = uploads.read(token(1), put("posts.jsonl", GOOD))
     assert card["ok"]
     assert (table["columns"], table["column"], table["can_keep"]) == (["id", "text"], "text", False)
+    assert (table["layout"], table["delimiters"]) == ("one JSON object a line", [])
     corpus = visitor(server).corpus
     assert corpus is not None
     assert corpus.documents == ("the cat sat on the mat", "the dog sat on the log")
