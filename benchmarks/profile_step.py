@@ -2,19 +2,22 @@
 
     python benchmarks/profile_step.py --corpus FILE [--preset fast] [--set NAME=VALUE ...] [--steps 60] [--threads N]
 
-The parts of a step as the loop does them, each timed by itself, medians over the steps; the floating-point operations
-of its matrix products are counted by torch's own counter. The peak is that of one large float32 product, measured in
-the same run before and after. Prints a table, and the tokens a second that the sum allows.
+The parts of a step as the loop does them, in lanes where it uses them, each part timed by itself, medians over the
+steps; the floating-point operations of its matrix products are counted by torch's own counter. The peak is that of one
+large float32 product on all threads, measured in the same run before and after. Prints a table, and the tokens a second
+that the sum allows. `--set threads=1` and the like choose the lanes as a run's settings would.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from model import GPT
 from training.corpus import read_corpus
 from training.data import MASKED
+from training.lanes import Lanes, how_many
 from training.optim import Optimizer, make_optimizer
 from training.precision import products
 from training.presets import PRESETS
@@ -36,8 +40,9 @@ from training.setup import Prepared, set_up
 PEAK = 1024  # rows and columns of the matrices that the peak is measured with
 
 
-def peak_flops() -> float:
+def peak_flops(threads: int) -> float:
     """FLOP/s of a large float32 product: the best of many."""
+    torch.set_num_threads(threads)
     a, b = torch.randn(PEAK, PEAK), torch.randn(PEAK, PEAK)
     times = []
     for _ in range(30):
@@ -75,21 +80,24 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     changes = {name: yaml.safe_load(value) for name, _, value in (pair.partition("=") for pair in options.set)}
     prepared = set_up(read_corpus(options.corpus), PRESETS[options.preset].recipe.with_changes(changes))
     config, data = prepared.recipe.train, prepared.data
     model = GPT(prepared.recipe.model_config(prepared.tokenizer.vocab_size))
     optimizer = make_optimizer(model, config)
     order, parts = torch.Generator().manual_seed(config.seed), Parts()
-    before = peak_flops()
+    before = peak_flops(options.threads)
     warm_up = 5
-    for step in range(warm_up + options.steps):
-        if step == warm_up:
-            parts.seconds.clear()
-        parts.counting = step == 2  # once is enough: every step has the same products
-        a_step(model, prepared, optimizer, order, parts)
-    peak = max(before, peak_flops())
+    with Lanes(how_many(model, replace(config, threads=config.threads or options.threads))) as lanes:
+        torch.set_num_threads(1 if lanes.count > 1 else options.threads)
+        optimizer.share(lanes)
+        for step in range(warm_up + options.steps):
+            if step == warm_up:
+                parts.seconds.clear()
+            parts.counting = step == 2  # once is enough: every step has the same products
+            lanes.threads = 1 if parts.counting else lanes.count  # the counter counts its own thread
+            a_step(model, prepared, optimizer, order, parts, lanes)
+    peak = max(before, peak_flops(options.threads))
     medians = {name: statistics.median(times) for name, times in parts.seconds.items()}
     whole, work = sum(medians.values()), sum(parts.flops.values())
     print(f"{'':10} {'ms':>8} {'share':>7} {'GFLOP':>8} {'GFLOP/s':>8} {'of peak':>8}")
@@ -97,23 +105,39 @@ def main() -> None:
         row(name, seconds, whole, parts.flops.get(name, 0), peak)
     row("a step", whole, whole, work, peak)
     tokens = config.batch_size * data.context
-    print(f"{options.threads} threads, peak {peak / 1e9:.0f} GFLOP/s, {tokens / whole:,.0f} tokens/s")
+    print(
+        f"{lanes.count} lanes, {options.threads} threads, peak {peak / 1e9:.0f} GFLOP/s, {tokens / whole:,.0f} tokens/s"
+    )
 
 
-def a_step(model: GPT, prepared: Prepared, optimizer: Optimizer, order: torch.Generator, parts: Parts) -> None:
+def a_step(
+    model: GPT, prepared: Prepared, optimizer: Optimizer, order: torch.Generator, parts: Parts, lanes: Lanes
+) -> None:
     """One update, part by part, as training/loop.py does it."""
     config, data = prepared.recipe.train, prepared.data
+    parameters = list(model.parameters())
 
-    def forward() -> Tensor:
+    def forward(x: Tensor, y: Tensor) -> Tensor:
         with products(config.precision, model.device):
-            return model(inputs).float()
+            logits = model(x).float()
+        return F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=MASKED) * (len(x) / config.batch_size)
 
-    inputs, targets = parts("batch", lambda: data.batch(config.batch_size, order))
-    logits = parts("forward", forward)
-    loss = parts("loss", lambda: F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=MASKED))
-    optimizer.zero_grad()
-    parts("backward", loss.backward)
-    parts("clip", lambda: nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or float("inf")))
+    def in_lanes(job: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
+        return lanes.run([functools.partial(job, *row) for row in zip(*columns, strict=True)])
+
+    def add() -> None:
+        for p, *parts_of_it in zip(parameters, *gradients, strict=True):
+            p.grad = functools.reduce(Tensor.add_, parts_of_it)
+
+    batch = parts("batch", lambda: data.batch(config.batch_size, order))
+    rows = -(-config.batch_size // lanes.count)
+    losses = parts("forward", lambda: in_lanes(forward, *(torch.split(column, rows) for column in batch)))
+    gradients = parts("backward", lambda: in_lanes(lambda loss: torch.autograd.grad(loss, parameters), losses))
+    if lanes.count > 1:
+        parts("add", add)
+    else:
+        add()
+    parts("clip", lambda: nn.utils.clip_grad_norm_(parameters, config.grad_clip or float("inf")))
     for part in optimizer.parts:
         parts(type(part).__name__, part.step)
 

@@ -53,7 +53,8 @@ def prepare_peer(nanogpt: Path, corpus: Path, scratch: Path) -> None:
     shutil.copy(nanogpt / "model.py", scratch / "model_of_nanogpt.py")  # `model` is our own package here
     text = corpus.read_text(encoding="utf-8")
     alphabet = sorted(set(text))
-    ids = np.array([alphabet.index(c) for c in text] if len(alphabet) < 2 else _encode(text, alphabet), dtype=np.uint16)
+    at = {character: i for i, character in enumerate(alphabet)}
+    ids = np.array([at[character] for character in text], dtype=np.uint16)
     cut = int(0.9 * len(ids))
     folder = scratch / "data" / "bench"
     folder.mkdir(parents=True)
@@ -61,11 +62,6 @@ def prepare_peer(nanogpt: Path, corpus: Path, scratch: Path) -> None:
     ids[cut:].tofile(folder / "val.bin")
     with (folder / "meta.pkl").open("wb") as file:
         pickle.dump({"vocab_size": len(alphabet)}, file)
-
-
-def _encode(text: str, alphabet: list[str]) -> list[int]:
-    at = {character: i for i, character in enumerate(alphabet)}
-    return [at[character] for character in text]
 
 
 def run_peer(scratch: Path, steps: int, threads: int) -> float:
