@@ -30,7 +30,8 @@ from training.precision import picked
 from training.presets import EVERY
 
 SHARE = 0.4
-"""Of the speed of one large matrix product, what a whole training step reaches (docs/scaling.md has measurements)."""
+"""Of the speed of one large matrix product, what a whole training step reaches: 0.5 on two CPU cores by
+benchmarks/profile_step.py, 0.3 to 0.6 of a GPU's peak in what others report (Chowdhery et al., 2022, section 4.1)."""
 FACTOR = 1.5
 """The measured peak of a training lies within this factor of the estimate, torch's own libraries left out."""
 _MEASURE_S = 0.15
