@@ -21,6 +21,7 @@ from explorer.compare import Compare
 from explorer.components import drawn, head
 from explorer.decode import decode as answer_decode
 from explorer.forks import Forks
+from explorer.hf_jobs import HfJobs
 from explorer.imports import Imports
 from explorer.learnt import Learnt
 from explorer.limits import Limits
@@ -80,6 +81,9 @@ def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights:
     belongings += [answering(compare.compare), answering(compare.export)]
     forks = Forks(server)
     forking = [answering(forks.fork_offer), answering(forks.fork)]
+    hired = HfJobs(server, imports, train.name_of)
+    hiring = [answering(f) for f in (hired.hf_hardware, hired.hf_send, hired.hf_jobs, hired.hf_cancel)]
+    hiring += [answering(hired.hf_fetch), answering(hired.hf_forget)]
     with gr.Blocks(title=text.TITLE, fill_width=True, analytics_enabled=False) as demo:
         visitor = gr.Textbox(visible="hidden", elem_id="visitor", show_label=False)
         opened = [answering(imports.open_model), answering(imports.remove_model)]
@@ -89,7 +93,7 @@ def build_app(runs: Path = ROOT / "runs", limits: Limits | None = None, weights:
             with gr.Tab(text.CORPUS, id="corpus"):
                 corpus.build(server, visitor)
             with gr.Tab(text.TRAIN, id="train") as train_tab:
-                train.build(server, visitor, train_tab, corpus_state, [control, step, *forking], belongings)
+                train.build(server, visitor, train_tab, corpus_state, [control, step, *forking], belongings, hiring)
             with gr.Tab(text.DECODE, id="decode"):
                 decode.build(decode_, opening, look_up, branches)
             with gr.Tab(text.ATTENTION, id="attention"):

@@ -64,9 +64,7 @@ class Imports:
             if file is None:
                 raise ImportRefused("There are no weights yet: choose a .pt, .safetensors or .zip file.")
             if is_bundle(file):
-                with self._one:
-                    self._room(visitor.owner)
-                    return self._open_run(file, name, visitor.owner)
+                return self.bring(file, name, visitor.owner)
             _refuse_large(file, server.limits.model_bytes)
             table = _take(vocabulary, folder / "vocabulary", server.limits.upload_bytes)
             if table is None and characters:
@@ -86,6 +84,12 @@ class Imports:
             "detail": shape(checkpoint.config),
             "models": server.models(visitor.owner),
         }
+
+    def bring(self, file: Path, name: str, owner: str) -> dict[str, Any]:
+        """Make the run in a zip one of `owner`'s. name: what it is called here; "": as it was. Raises ValueError."""
+        with self._one:
+            self._room(owner)
+            return self._open_run(file, name, owner)
 
     def _open_run(self, file: Path, name: str, owner: str) -> dict[str, Any]:
         """Unpack a run that was packed elsewhere. Each of its models is opened once: what cannot be is refused."""

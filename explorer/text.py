@@ -58,6 +58,17 @@ DONOR = "Embeddings from"
 TEACHER_SHARE = "Teacher's share"
 TEACHER_TEMPERATURE = "Temperature"
 START = "Train"
+HIRE = "Train it on Hugging Face instead"
+HIRE_SAY = (
+    "The recipe above and your text, trained on hired hardware, with your account and at your expense. They go to a "
+    "private repository of yours; when the job is over, bring the run here, and it is one of your runs."
+)
+HIRE_TOKEN = (
+    "It needs the right to create repositories and write to them, and to start Jobs. This page holds it until it is "
+    "reloaded and sends it with each request; the server passes it on to Hugging Face and keeps it nowhere. The job "
+    "gets it as a secret, for its upload."
+)
+HIRING = {"title": HIRE, "say": HIRE_SAY, "token": HIRE_TOKEN, "page": "https://huggingface.co/settings/tokens"}
 PREPARING = "Preparing the text…"
 LEARNING = "Learning the vocabulary"
 TO_DECODE = "Next: let it write"

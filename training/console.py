@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from typing import Any
 
 from tqdm import tqdm
@@ -26,13 +27,14 @@ _STOP_S = 25.0  # torchrun waits 30 s between asking its processes to end and en
 
 
 def follow(trainer: Trainer, quiet: bool, cursor: int = 0) -> int:
-    """Show a run's events from a cursor on until it ends; Ctrl-C stops it and keeps its weights."""
-    if launched() or restarted():  # asked to end by torchrun, it ends as by Ctrl-C
+    """Show a run's events from a cursor on until it ends; Ctrl-C and SIGTERM stop it and keep its weights."""
 
-        def stop(*_: object) -> None:
+    def stop(*_: object) -> None:
+        if launched() or restarted():
             give_up_after(_STOP_S)
-            trainer.stop()
+        trainer.stop()
 
+    if threading.current_thread() is threading.main_thread():  # the only one that may
         signal.signal(signal.SIGTERM, stop)
     first = trainer.log.tail(1)[0].step if cursor else 0
     steps, hidden = trainer.recipe.train.steps, True if quiet else None

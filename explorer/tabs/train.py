@@ -48,11 +48,12 @@ def build(
     corpus: Callable[..., Any],
     control: Sequence[Callable[..., Any]],
     belongings: Sequence[Callable[..., Any]],
+    hiring: Sequence[Callable[..., Any]],
 ) -> TrainTab:
     """The tab's contents. corpus: the server function that says which text there is; control: those that steer a run;
-    belongings: those that list runs, do things with them and compare them."""
+    belongings: those that list runs, do things with them and compare them; hiring: those that train elsewhere."""
     with gr.Row(equal_height=False):
-        with gr.Column(scale=5, min_width=320), gr.Column(elem_classes="g-card g-recipe"):
+        with gr.Column(scale=5, min_width=320) as left, gr.Column(elem_classes="g-card g-recipe"):
             gr.Markdown(text.RECIPE)
             source = drawn("source", functions=[corpus])
             preset = gr.Radio(
@@ -70,6 +71,9 @@ def build(
                     )
                     go = gr.Button(text.START, variant="primary", elem_id="train", elem_classes="g-wide")
                 notice = drawn("notice", elem_id="train-notice")
+        with left:
+            drawn("hf-jobs", text.HIRING, hiring, elem_id="hf-jobs")
+            told = gr.Button(visible="hidden", elem_id="hf-recipe")  # pressed by the script, which then has the boxes
         with gr.Column(scale=8, min_width=320):
             drawn("loss", functions=belongings[-2:])
             monitor = drawn("monitor", functions=control, elem_id="monitor")
@@ -101,6 +105,9 @@ def build(
         [settings["tokenizer"].change, settings["cut"].change],
         lambda kind, cut: [gr.update(visible=kind == "bpe"), gr.update(visible=cut == "documents")],
         [settings["tokenizer"], settings["cut"]], [settings["vocab_size"], of_documents], **quiet,
+    )  # fmt: skip
+    told.click(
+        None, [preset, name, *boxes], None, js="(...boxes) => glass.hfRecipe(boxes)", api_visibility="private"
     )  # fmt: skip
     go.click(
         Start(server).press,

@@ -264,7 +264,8 @@ def test_a_name_that_is_no_text(corpus: Path, tmp_path: Path) -> None:
     assert RunFolder(tmp_path / "run").info().name == "caf?"
 
 
-def test_the_real_program_and_control_c(corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_real_program_and_control_c(number: signal.Signals, corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "training", str(corpus), "--out", str(out), *SMALL, "--steps", str(LONG)]
     # A job in a shell's background ignores Ctrl-C and hands that down; a handler is not handed down but reset.
@@ -275,7 +276,7 @@ def test_the_real_program_and_control_c(corpus: Path, tmp_path: Path) -> None:
         for line in program.stdout:
             if line.startswith("step 3: validation loss"):
                 break
-        program.send_signal(signal.SIGINT)
+        program.send_signal(number)
         shown, errors = program.communicate(timeout=PATIENCE)
     assert (program.returncode, errors) == (1, "")
     assert shown.splitlines()[-2:] == ["stopped", f"run folder: {out}"]
