@@ -181,6 +181,8 @@
       close.hidden = !glass.runs.isShipped(run.id);
       const ready = Number.isFinite(run.snapshot_step), live = ['running', 'paused'].includes(run.state);
       button.disabled = !ready;
+      const waits = run.state === 'paused' || (run.state !== 'finished' && Number.isFinite(run.goes_on_from));
+      button.classList.toggle('go', !(run.mine === true && waits)); // one first thing to do: there it is to go on
       note.textContent = !ready ? (live || run.state === 'queued' ? 'from its first snapshot on' : 'it left no weights to open')
         : live ? 'opens the model as it is at this moment' : run.state === 'opened' ? 'lets it write' : 'opens its best weights';
     }

@@ -27,6 +27,12 @@ def steps_of(server: Server, run: str) -> list[int]:
     return [line["step"] for line in lines if line["event"] == "step"]
 
 
+def first_things(page: Page) -> list[str]:
+    """The filled buttons that steer a run or lead on from it: there should be one."""
+    buttons = page.locator("[data-testid=monitor] .g-run-steer .go:visible, [data-testid=monitor] .g-run-look .go")
+    return [str(button.get_attribute("data-testid")) for button in buttons.all()]
+
+
 def test_a_stopped_run_goes_on(ready: Page, server: Server) -> None:
     small_and_fast(ready, 10_000)
     run = train(ready, "goes on")
@@ -38,14 +44,17 @@ def test_a_stopped_run_goes_on(ready: Page, server: Server) -> None:
     button = here(ready, "go_on")
     expect(button).to_have_text(f"Go on from step {at:,}")
     expect(here(ready, "more")).to_be_hidden()
+    assert first_things(ready) == ["go_on"]
     button.click()
     state(ready, "running")
     expect(button).to_be_hidden()
+    assert first_things(ready) == ["look"]
     ready.wait_for_function(
         "at => +document.querySelector('[data-testid=loss]').dataset.points > at + 20", arg=at, timeout=TRAINING
     )
     here(ready, "pause").click()
     state(ready, "paused")
+    assert first_things(ready) == ["resume"]
     stop(ready)
     state(ready, "stopped")
     steps = steps_of(server, run)
