@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+# For the programs that tests start, and for their threads: on busy cores OpenMP's threads wait for each other, and a
+# program of ten seconds takes a minute. Set before anything imports torch.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -109,7 +109,7 @@ def draw_loss(path: Path, events: Sequence[Event], title: str) -> None:
     axes.set_title(title.replace("$", r"\$"))  # matplotlib would read a formula between two dollar signs
     axes.spines[["top", "right"]].set_visible(False)
     if steps:
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="upper right")  # a loss falls; to look for room takes seconds with many steps
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=150, format=path.suffix[1:])
     write_atomically(path, drawn.getvalue())

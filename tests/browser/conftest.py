@@ -178,7 +178,7 @@ class Seat:
             self._page = None
             return
         page.unroute_all(behavior="wait")
-        page.goto(f"{self._server.url}/config")  # the app is gone, and keeps nothing more
+        page.goto(f"{self._server.url}/gradio_api/app_id")  # a few bytes; the app is gone, and keeps nothing more
         page.evaluate("localStorage.clear(), sessionStorage.clear()")
         page.mouse.move(0, 0)
         page.goto("about:blank")

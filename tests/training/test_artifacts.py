@@ -110,6 +110,16 @@ def test_the_loss_is_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "loss.svg").read_text(encoding="utf-8").startswith("<?xml")
 
 
+def test_the_legend_has_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To look for the emptiest place costs seconds on a busy machine, and matplotlib then warns."""
+
+    def look(*_: object) -> None:
+        raise AssertionError("it looked for a place")
+
+    monkeypatch.setattr("matplotlib.legend.Legend._find_best_position", look)
+    draw_loss(tmp_path / "loss.png", [Stepped(i, i * 0.1, 4 / i, 1e-3, 1.0, 100.0) for i in range(1, 5)], "a run")
+
+
 def test_a_running_mean_has_no_lag_at_its_start() -> None:
     assert smooth([3.0, 3.0, 3.0]) == pytest.approx([3.0, 3.0, 3.0])
     assert smooth([2.0, 4.0], memory=0.5) == pytest.approx([2.0, (0.25 * 2 + 0.5 * 4) / 0.75])
