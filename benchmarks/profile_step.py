@@ -24,14 +24,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 import yaml
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from model import GPT
 from training.corpus import read_corpus
 from training.data import MASKED
+from training.distributed import ALONE
 from training.lanes import Lanes, how_many
+from training.loop import add_up
 from training.optim import Optimizer, make_optimizer
 from training.precision import products
 from training.presets import PRESETS
@@ -126,8 +128,8 @@ def a_step(
         return lanes.run([functools.partial(job, *row) for row in zip(*columns, strict=True)])
 
     def add() -> None:
-        for p, *parts_of_it in zip(parameters, *gradients, strict=True):
-            p.grad = functools.reduce(Tensor.add_, parts_of_it)
+        columns = list(zip(parameters, *gradients, strict=True))
+        in_lanes(add_up, lanes.deal(columns))
 
     batch = parts("batch", lambda: data.batch(config.batch_size, order))
     rows = -(-config.batch_size // lanes.count)
@@ -137,7 +139,7 @@ def a_step(
         parts("add", add)
     else:
         add()
-    parts("clip", lambda: nn.utils.clip_grad_norm_(parameters, config.grad_clip or float("inf")))
+    parts("clip", lambda: ALONE.clip(model, config.grad_clip or float("inf")))
     for part in optimizer.parts:
         parts(type(part).__name__, part.step)
 

@@ -61,7 +61,7 @@ class CausalSelfAttention(nn.Module):
         self.dropout, self.qk_norm = config.dropout, config.qk_norm
         self.qkv = nn.Linear(config.width, 3 * config.width, bias=config.qkv_bias)
         self.out = nn.Linear(config.width, config.width, bias=config.out_bias)
-        self.out_dropout = nn.Dropout(config.dropout)
+        self.out_dropout = _dropout(config)
         rotation = _rotation(config.context, config.d_head) if config.positions == "rotary" else None
         self.register_buffer("rotation", rotation, persistent=False)  # 2 T D/2
         at = f"blocks.{layer}.attn"
@@ -116,7 +116,7 @@ class MLP(nn.Module):
         self.up = nn.Linear(config.width, config.d_mlp, bias=config.mlp_bias)
         self.activation = _ACTIVATIONS[config.activation]()
         self.down = nn.Linear(config.d_mlp, config.width, bias=config.mlp_bias)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = _dropout(config)
         self.hook_neurons = HookPoint(f"blocks.{layer}.mlp.neurons", "B T F")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ class GPT(nn.Module):
         self.config = config
         self.token_embedding = nn.Embedding(config.vocab_size, config.width)
         self.position_embedding = nn.Embedding(config.context, config.width) if config.positions == "learned" else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = _dropout(config)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.ln_final = (
             nn.LayerNorm(config.width, config.norm_eps, bias=config.norm_bias)
@@ -218,6 +218,11 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "gelu_tanh": lambda: nn.GELU(approximate="tanh"),
     "relu": nn.ReLU,
 }
+
+
+def _dropout(config: GPTConfig) -> nn.Module:
+    """Nothing at all where nothing is dropped: a call to torch for each layer is time, too."""
+    return nn.Dropout(config.dropout) if config.dropout else nn.Identity()
 
 
 def _initialise(module: nn.Module) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from enum import IntEnum
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -85,7 +85,11 @@ class Group:
 
     def clip(self, model: GPT, longest: float) -> Tensor:
         """Shorten the gradient to at most `longest`; its norm before, ()."""
-        return nn.utils.clip_grad_norm_(model.parameters(), longest)
+        parameters = [p for p in model.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not norm <= longest:  # else torch would multiply all of it by one
+            nn.utils.clip_grads_with_norm_(parameters, longest, norm)
+        return norm
 
     def shared(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
         """This process's part of batches that are only read."""
@@ -190,7 +194,7 @@ class Ranks(Group):
         return found
 
     def clip(self, model: GPT, longest: float) -> Tensor:
-        return gathered(super().clip(model, longest))
+        return gathered(nn.utils.clip_grad_norm_(model.parameters(), longest))
 
     def shared(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
         """Every size-th batch; where they do not come out even, one with nothing to predict, so that all keep step."""
@@ -250,16 +254,16 @@ class Ranks(Group):
                 return str(self._store.get("failed").decode())
         return _GONE[0].upper() + _GONE[1:] if lost and not isinstance(error, ValueError) else own
 
-    def leave(self, code: int) -> int:
-        """Of each process at its end; after a failure it is a sudden one, because others may never answer."""
+    def leave(self, code: int) -> NoReturn:
+        """End this process; all that it had to write has been written.
+
+        A sudden end: after a failure others may never answer, and torch (2.13) takes its group of processes apart in a
+        way that can wait for ever, for gloo's thread, while that one waits for Python's lock.
+        """
         self._over.set()
-        if code:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-        self._listener.join()  # a thread that Python ends inside torch takes the process with it (SIGABRT)
-        dist.destroy_process_group()
-        return code
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
     def _listen(self, store: dist.Store) -> None:
         """End this process when another one failed, or the launcher is gone, and it still waits for them."""

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -208,11 +208,17 @@ def _side_by_side(t: _Training, x: Tensor, y: Tensor, tokens: int) -> list[tuple
     rows = -(-len(x) // t.lanes.count)
     pairs = zip(torch.split(x, rows), torch.split(y, rows), strict=True)
     found = t.lanes.run([functools.partial(part, *pair) for pair in pairs])
-    for parameter, *gradients in zip(parameters, *(gradients for gradients, _, _ in found), strict=True):
-        if parameter.grad is not None:  # of the rows before
+    columns = list(zip(parameters, *(gradients for gradients, _, _ in found), strict=True))
+    t.lanes.run([functools.partial(add_up, some) for some in t.lanes.deal(columns)])
+    return [(told, logits) for _, told, logits in found]
+
+
+def add_up(columns: Sequence[tuple[Tensor, ...]]) -> None:
+    """Of each parameter and its gradients from the lanes: leave their sum in it, with that of the rows before."""
+    for parameter, *gradients in columns:
+        if parameter.grad is not None:
             gradients.insert(0, parameter.grad)
         parameter.grad = functools.reduce(Tensor.add_, gradients)
-    return [(told, logits) for _, told, logits in found]
 
 
 def _drawn(t: _Training) -> AbstractContextManager[object]:

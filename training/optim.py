@@ -32,6 +32,7 @@ class Part:
 
     def __init__(self, groups: Sequence[dict[str, Any]]) -> None:
         self.param_groups = list(groups)
+        self.lanes = Lanes()
         self.state: defaultdict[nn.Parameter, dict[str, Tensor]] = defaultdict(dict)
 
     def step(self) -> None:
@@ -60,10 +61,9 @@ class Optimizer:
             part.step()
 
     def share(self, lanes: Lanes) -> None:
-        """Have the work that is worth it dealt out to these."""
+        """Have the work dealt out to these."""
         for part in self.parts:
-            if isinstance(part, Muon):
-                part.lanes = lanes
+            part.lanes = lanes
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -108,20 +108,25 @@ class AdamW(Part):
     @torch.no_grad()
     def step(self) -> None:
         """Update every parameter that has a gradient."""
+        jobs = []
         for group in self.param_groups:
             moved = [p for p in group["params"] if p.grad is not None]
             for p in moved:
                 if not self.state[p]:
                     fresh = {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
                     self.state[p] |= {"step": torch.zeros((), device=p.device), **fresh}
-            states = [self.state[p] for p in moved]
-            steps, means, squares = ([state[key] for state in states] for key in ("step", "exp_avg", "exp_avg_sq"))
-            torch._foreach_add_(steps, 1)
-            torch._fused_adamw_(
-                moved, [p.grad for p in moved], means, squares, [], steps, lr=group["lr"], beta1=group["betas"][0],
-                beta2=group["betas"][1], weight_decay=group["weight_decay"], eps=self.eps,
-                amsgrad=False, maximize=False,
-            )  # fmt: skip
+            jobs += [functools.partial(self._update, some, group) for some in self.lanes.deal(moved)]
+        self.lanes.run(jobs)
+
+    @torch.no_grad()
+    def _update(self, moved: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
+        states, gradients = [self.state[p] for p in moved], [p.grad for p in moved if p.grad is not None]
+        steps, means, squares = ([state[key] for state in states] for key in ("step", "exp_avg", "exp_avg_sq"))
+        torch._foreach_add_(steps, 1)
+        torch._fused_adamw_(
+            list(moved), gradients, means, squares, [], steps, lr=group["lr"], beta1=group["betas"][0],
+            beta2=group["betas"][1], weight_decay=group["weight_decay"], eps=self.eps, amsgrad=False, maximize=False,
+        )  # fmt: skip
 
 
 class Muon(Part):
@@ -129,7 +134,6 @@ class Muon(Part):
 
     splits: matrices that are several stacked along their rows (queries, keys and values in one), by how many; each part
     is made orthogonal by itself. An update of an (R, C) matrix is scaled by sqrt(max(1, R / C)), as its author does.
-    lanes: deal out the matrices of each shape.
     """
 
     def __init__(
@@ -142,7 +146,6 @@ class Muon(Part):
     ) -> None:
         super().__init__([{"params": parameters, "lr": lr, "weight_decay": weight_decay, "momentum": momentum}])
         self._splits = splits or {}
-        self.lanes = Lanes()
 
     @torch.no_grad()
     def step(self) -> None:

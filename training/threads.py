@@ -6,7 +6,9 @@ each waits for the other at every matrix product.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +16,8 @@ from pathlib import Path
 
 import psutil
 import torch
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 @contextmanager
@@ -61,6 +65,17 @@ def busy_elsewhere() -> Callable[[], float]:
         return max(0.0, (spent - own) / passed)
 
     return meter
+
+
+def keep_memory() -> None:
+    """Have the C library keep what is freed, up to 256 MB, in this process from here on.
+
+    A step frees and asks for the same hundreds of tensors; each page that went back to the system in between is cleared
+    before it comes again, a thousand of them a step. For Linux with glibc; elsewhere it changes nothing.
+    """
+    if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None) is not None:
+        mallopt(_MMAP_THRESHOLD, 32 << 20)  # larger ones are mapped by themselves, and go back at once
+        mallopt(_TRIM_THRESHOLD, 256 << 20)
 
 
 class ThreadCount:

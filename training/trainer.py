@@ -45,7 +45,7 @@ from training.snapshots import Snapshots
 from training.standing import stand
 from training.state import LoopState
 from training.steering import Steering, check_change
-from training.threads import ThreadCount
+from training.threads import ThreadCount, keep_memory
 
 _log = logging.getLogger(__name__)
 _THREADS_EVERY_S = 2.0
@@ -301,6 +301,7 @@ class Trainer:
 
     def _train(self, watch: Stopwatch) -> None:
         threads = ThreadCount(self._group.threads(self.recipe.train.threads))
+        keep_memory()
         device = self._group.device(pick_device(self.recipe.train.device))
         if isinstance(self._group, Ranks):
             self._group.on_failure = self._failed

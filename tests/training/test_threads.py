@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +14,8 @@ import torch
 
 from training import threads
 from training.threads import ThreadCount, busy_elsewhere, cores, one_thread
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def meter_of(*loads: float) -> Callable[[], float]:
@@ -51,6 +56,34 @@ def test_the_first_reading_decides_alone() -> None:
 def test_a_fixed_count_asks_nobody() -> None:
     count = ThreadCount(7, 4, meter_of())
     assert (count.current, *readings(count, 3)) == (7, 7, 7, 7)
+
+
+# -- memory -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere malloc has no such settings")
+def test_freed_memory_is_kept_for_the_next_step() -> None:
+    """Page faults of trainings of a process of its own, after steps that have asked for all there is to ask for."""
+    program = """
+import resource, sys
+from tests.training.tiny import CHAR, tiny_config, tiny_data, tiny_model
+from training.events import Stepped
+from training.loop import train_steps
+from training.threads import keep_memory
+if sys.argv[1] == "kept":
+    keep_memory()
+model, faults = tiny_model(width=128, context=64), []
+for event in train_steps(model, tiny_data(context=64), tiny_config(batch_size=32, steps=40), CHAR):
+    if isinstance(event, Stepped):
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(faults[-1] - faults[20])
+"""
+    found = []
+    for how in ("kept", "plain"):
+        command = [sys.executable, "-c", program, how]
+        found.append(int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout))
+    kept, plain = found
+    assert 20 * kept < plain
 
 
 # -- cores ------------------------------------------------------------------------------------------------------------
