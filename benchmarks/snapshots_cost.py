@@ -1,6 +1,6 @@
 """What keeping snapshots and writing the state cost a training: the same run with and without, in turns (A B A B).
 
-    python benchmarks/snapshots_cost.py TEXT [--preset fast] [--steps 1000] [--pairs 3] [--threads 1]
+    python benchmarks/snapshots_cost.py TEXT [--preset fast] [--steps 1000] [--pairs 3] [--threads 2]
 
 A keeps snapshots (TrainConfig.snapshots_mb) and writes checkpoints/last every 10 s; B keeps no snapshots; C keeps none
 either, and writes at measurements only. The ratio compares neighbours, so that what else the machine does falls on
@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import training.trainer
+import training.run_writer
 from training.corpus import about, read_corpus
 from training.events import Finished
 from training.presets import DEFAULT, PRESETS
@@ -36,12 +36,12 @@ def main() -> None:
     parser.add_argument("--preset", default=DEFAULT, choices=list(PRESETS))
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1, help="fixed, so that both have the same")
+    parser.add_argument("--threads", type=int, default=2, help="fixed, so that both have the same")
     options = parser.parse_args()
     corpus = read_corpus(options.text)
     recipe = PRESETS[options.preset].recipe.with_changes({"steps": options.steps, "threads": options.threads})
     spent: dict[str, float] = {}
-    for name, owner, method in (("snapshots", Snapshots, "after"), ("writing", training.trainer, "save_checkpoint")):
+    for name, owner, method in (("snapshots", Snapshots, "after"), ("writing", training.run_writer, "save_checkpoint")):
         setattr(owner, method, timed(spent, name, getattr(owner, method)))
     kinds: dict[str, dict[str, Any]] = {
         "A": {},
