@@ -17,6 +17,8 @@ from pathlib import Path
 import psutil
 import torch
 
+AT_FIRST = torch.get_num_threads()
+"""torch's own choice; what a thread that begins to compute later takes, unless another one has said otherwise."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 
 

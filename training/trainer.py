@@ -45,7 +45,7 @@ from training.snapshots import Snapshots
 from training.standing import stand
 from training.state import LoopState
 from training.steering import Steering, check_change
-from training.threads import ThreadCount, keep_memory
+from training.threads import AT_FIRST, ThreadCount, keep_memory
 
 _log = logging.getLogger(__name__)
 _THREADS_EVERY_S = 2.0
@@ -285,6 +285,7 @@ class Trainer:
             self._group.fail(sentence)
             self._failed(sentence)
         finally:
+            torch.set_num_threads(AT_FIRST)  # for the threads that others begin from now on
             self._writer.close()
             with self._snapshot_ready:
                 self._snapshot_ready.notify_all()

@@ -20,7 +20,7 @@ from training import trainer as trainer_module
 from training.baselines import measure
 from training.events import BaselinesKnown, Evaluated, Event, Finished, Paused, Resumed, Stepped, Threads
 from training.loop import evaluate, train_steps
-from training.threads import ThreadCount
+from training.threads import AT_FIRST, ThreadCount
 from training.trainer import Stopwatch, Trainer
 
 
@@ -368,8 +368,8 @@ def test_the_threads_follow_the_free_cores(make: Make, monkeypatch: pytest.Monke
     monkeypatch.setattr(torch, "set_num_threads", used.append)
     events = finish(make(threads=0))
     changes = [event for event in events if isinstance(event, Threads)]
-    assert used == [2, 1, 4]
+    assert used == [2, 1, 4, AT_FIRST]
     assert [event.threads for event in changes] == [1, 4]
     fixed = finish(make(threads=3))
-    assert used == [2, 1, 4, 3]
+    assert used == [2, 1, 4, AT_FIRST, 3, AT_FIRST]
     assert not [event for event in fixed if isinstance(event, Threads)]
