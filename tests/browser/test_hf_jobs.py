@@ -1,6 +1,7 @@
 """Train it on Hugging Face instead: from the token to a run that is brought here and writes, against a Hub of our own
 that really runs what it is sent."""
 
+import hashlib
 import json
 import os
 import re
@@ -8,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from model import open_checkpoint
 from tests.browser.conftest import DESK, ROOT, Server, wait_until_it_answers, watch
 from tests.browser.screen import TRAINING, arrived, here, ids, open_tab, press, small_and_fast, start
 from tests.hf_jobs_server import GOOD, READER, JobsHub
+from training.hf_jobs import Job
 
 PHONE = {"width": 390, "height": 844}
 WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -188,10 +190,18 @@ def test_cancelled_on_a_phone(look_in: Callable[..., Page], hired: Hired) -> Non
 
 
 def test_another_visitor_sees_nothing_of_it(look_in: Callable[..., Page], hired: Hired) -> None:
-    page = look_in()
-    assert list((hired.app.runs / ".hf-jobs").iterdir())
-    hire(page)
-    expect(page.get_by_test_id("hf-job")).to_have_count(0)
+    one, other = look_in(), look_in()
+    owner = hashlib.sha256(one.evaluate("glass.session").encode()).hexdigest()[:32]
+    job = Job("job-1", "someone", "theirs", "theirs", "cpu-basic", 0.01, 600, "http://127.0.0.1/jobs/someone/job-1")
+    path = hired.app.runs / ".hf-jobs" / f"{owner}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([{"job": asdict(job), "look": {"stage": "error", "say": "It failed."}, "run": None}]))
+    for page, count in ((one, 1), (other, 0)):
+        page.reload()
+        arrived(page, "Train")
+        hire(page)
+        expect(page.get_by_test_id("hf-job")).to_have_count(count)
+    path.unlink()
 
 
 def test_the_card_is_quiet_until_it_is_opened(look_in: Callable[..., Page], tmp_path: Path) -> None:
