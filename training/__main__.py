@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from model import ConfigError, GPTConfig, Tokenizer
-from training.artifacts import data_of, from_yaml
 from training.cleaning import accounts, from_options
 from training.config import Recipe, TrainConfig
 from training.console import follow, leave_signals_to_the_first
@@ -25,14 +24,13 @@ from training.distributed import ALONE, Group, Ranks, check_sharding, join_other
 from training.estimate import Estimate, foreseen, report
 from training.events import Finished
 from training.fitting import GIVES_WAY, cleaned
-from training.flags import parser, settings
+from training.flags import changes_of, chosen_by, named, parser, recipe_of, settings, text_to_train_on
 from training.fork import fork
-from training.origin import Data, Found, find_again
-from training.presets import EVERY
+from training.origin import Data, Found
 from training.resume import find_resumption, fingerprint, resumable_step
 from training.runs import RunFolder
 from training.setup import Prepared, set_up
-from training.tokens import TokenFiles, as_token_files
+from training.tokens import TokenFiles
 from training.trainer import Trainer
 from training.worker import work
 from training.writers import check_log_to
@@ -70,22 +68,18 @@ def _carry_out(options: dict[str, Any], group: Group) -> int:
 
 def _train(options: dict[str, Any], group: Group) -> int:
     """A new run, or one of this very command that is to go on. Raises ValueError with a sentence."""
-    known = settings(Recipe) | settings(GPTConfig) | settings(TrainConfig)
-    changes = {name: value for name, value in options.items() if name in known and value is not None}
-    recipe = EVERY[options["preset"]].recipe
-    if options["config"]:
-        recipe = from_yaml(_text_of(options["config"]), recipe)
+    changes, recipe = changes_of(options), recipe_of(options)
     if options["silence_head"]:
         raise ConfigError("--silence-head goes with --fork: name the run whose weights it changes.")
     if options["estimate"]:
         return _estimate(options, recipe, changes)
     if options["out"] is None:
         raise ConfigError("there is no folder to train in: give --out DIR, or --resume RUN to go on with a run.")
-    found = _text_to_train_on(options, recipe)
+    found = text_to_train_on(options, recipe)
     recipe = recipe.with_changes(changes | asdict(from_options(options, recipe.cleaning)))
     out, files = Path(options["out"]), found.data.files
     if restarted() or options["go_on"]:
-        stands = group.share(_stands(out, recipe, files, _chosen(options, changes)) if group.rank == 0 else None)
+        stands = group.share(_stands(out, recipe, files, chosen_by(options, changes)) if group.rank == 0 else None)
         if stands == "done":
             if group.rank == 0:
                 print(f"{out} holds this run already, and it has come to its end.")
@@ -96,14 +90,8 @@ def _train(options: dict[str, Any], group: Group) -> int:
     if group.rank:
         assert isinstance(group, Ranks)
         return _work_along(out, found, recipe, group)
-    chosen = GIVES_WAY if options["config"] else _chosen(options, changes)
+    chosen = GIVES_WAY if options["config"] else chosen_by(options, changes)
     return follow(begin(out, name, found, recipe, chosen, group), options["quiet"])
-
-
-def _chosen(options: dict[str, Any], changes: Collection[str]) -> set[str]:
-    """The settings that were given as flags: a short text does not change them."""
-    cleaning = any(value is not None for name, value in options.items() if name.startswith("clean_"))
-    return {*changes, *(["cleaning"] if cleaning else [])}
 
 
 def _resume(options: dict[str, Any], group: Group) -> int:
@@ -111,15 +99,11 @@ def _resume(options: dict[str, Any], group: Group) -> int:
     usual = vars(parser().parse_args([]))
     given = [name for name, value in options.items() if value != usual[name]]
     if other := [name for name in given if name not in ("resume", "more", "rate", "quiet")]:
-        raise ConfigError(f"a run goes on with its own text and settings: leave out {_named(other)}, or --fork it.")
+        raise ConfigError(f"a run goes on with its own text and settings: leave out {named(other)}, or --fork it.")
     if options["resume"] is None:
         flag = "--more" if options["more"] is not None else "--rate"
         raise ConfigError(f"{flag} goes with --resume: name the run that is to be trained for longer.")
     return _go_on(RunFolder(options["resume"]), options["more"], group, options["quiet"], options["rate"])
-
-
-def _named(options: Collection[str]) -> str:
-    return ", ".join("CORPUS" if name == "corpus" else f"--{name.replace('_', '-')}" for name in options)
 
 
 def _fork(options: dict[str, Any], group: Group) -> int:
@@ -127,7 +111,7 @@ def _fork(options: dict[str, Any], group: Group) -> int:
     usual = vars(parser().parse_args([]))
     given = {name for name, value in options.items() if value != usual[name]}
     if other := sorted(given & {"preset", "config", "resume", "rate", "go_on", "estimate"}):
-        raise ConfigError(f"a fork has its parent's settings but for those that are given: leave out {_named(other)}.")
+        raise ConfigError(f"a fork has its parent's settings but for those that are given: leave out {named(other)}.")
     if group.size > 1:
         raise ConfigError("fork with one process, stop it, and go on with several: torchrun … --resume.")
     if options["out"] is None:
@@ -221,7 +205,7 @@ def _stands(out: Path, recipe: Recipe, files: Collection[str], chosen: Collectio
 def _estimate(options: dict[str, Any], recipe: Recipe, changes: dict[str, Any]) -> int:
     """Print what a training will take. Raises ValueError with a sentence."""
     if options["corpus"]:
-        found = _text_to_train_on(options, recipe)
+        found = text_to_train_on(options, recipe)
         recipe = recipe.with_changes(changes | asdict(from_options(options, recipe.cleaning)))
         if isinstance(found, TokenFiles):
             recipe = found.fitted(recipe)
@@ -242,25 +226,6 @@ def _vocabulary(recipe: Recipe, found: Found | TokenFiles | None) -> int:
     if found is None:
         raise ConfigError(f"the vocabulary of {recipe.tokenizer} follows from the text: give the CORPUS as well.")
     return build_tokenizer(found.corpus, recipe).vocab_size
-
-
-def _text_to_train_on(options: dict[str, Any], recipe: Recipe) -> Found | TokenFiles:
-    """The text of the arguments, else that of the run whose --config it is. Raises ValueError with a sentence."""
-    given = Data(tuple(options["corpus"]), options["column"], options["delimiter"], options["keep_good_lines"])
-    if (tokens := as_token_files(given.files)) is not None:
-        return tokens
-    if given.files:
-        return Found(given.read(), given)
-    config: Path | None = options["config"]
-    if config is None:
-        raise ConfigError("there is no text to train on: give a CORPUS, or the --config of a run that had one.")
-    data, known = data_of(_text_of(config)), Data()
-    if data is not None:  # flags go before it
-        changes = {name: value for name, value in given.to_dict().items() if value != known.to_dict()[name]}
-        data = dataclasses.replace(data, **changes)
-        if (tokens := as_token_files(data.files)) is not None:
-            return tokens
-    return find_again(config, data, recipe)
 
 
 def begin(
@@ -335,14 +300,6 @@ def _prepared(
 def _say(*sentences: str) -> None:
     for sentence in sentences:
         print(sentence)
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise ConfigError(f"{path} cannot be read ({reason}): give --config the path of a .yaml file.") from error
 
 
 if __name__ == "__main__":

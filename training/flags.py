@@ -6,14 +6,18 @@ import argparse
 import dataclasses
 import types
 import typing
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from model import GPTConfig
+from model import ConfigError, GPTConfig
+from training.artifacts import data_of, from_yaml
 from training.cleaning import add_flags
 from training.config import Recipe, TrainConfig
 from training.corpus import DELIMITERS
+from training.origin import Data, Found, find_again
 from training.presets import DEFAULT, EVERY
+from training.tokens import TokenFiles, as_token_files
 
 
 def parser() -> argparse.ArgumentParser:
@@ -105,3 +109,53 @@ def _flag(cls: type, field: dataclasses.Field[Any]) -> dict[str, Any]:
     if kind is bool:
         return flag | {"action": argparse.BooleanOptionalAction}
     return flag | {"type": kind, "metavar": kind.__name__.upper()}
+
+
+def changes_of(options: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a recipe that were given as flags of their own."""
+    known = settings(Recipe) | settings(GPTConfig) | settings(TrainConfig)
+    return {name: value for name, value in options.items() if name in known and value is not None}
+
+
+def recipe_of(options: dict[str, Any]) -> Recipe:
+    """The recipe to start from: the preset's, with the --config over it. Raises ConfigError."""
+    recipe = EVERY[options["preset"]].recipe
+    return from_yaml(_text_of(options["config"]), recipe) if options["config"] is not None else recipe
+
+
+def chosen_by(options: dict[str, Any], changes: Collection[str]) -> set[str]:
+    """The settings that were given as flags: a short text does not change them."""
+    cleaning = any(value is not None for name, value in options.items() if name.startswith("clean_"))
+    return {*changes, *(["cleaning"] if cleaning else [])}
+
+
+def named(options: Collection[str]) -> str:
+    """The flags of these options, for a sentence."""
+    return ", ".join("CORPUS" if name == "corpus" else f"--{name.replace('_', '-')}" for name in options)
+
+
+def text_to_train_on(options: dict[str, Any], recipe: Recipe) -> Found | TokenFiles:
+    """The text of the arguments, else that of the run whose --config it is. Raises ValueError with a sentence."""
+    given = Data(tuple(options["corpus"]), options["column"], options["delimiter"], options["keep_good_lines"])
+    if (tokens := as_token_files(given.files)) is not None:
+        return tokens
+    if given.files:
+        return Found(given.read(), given)
+    config: Path | None = options["config"]
+    if config is None:
+        raise ConfigError("there is no text to train on: give a CORPUS, or the --config of a run that had one.")
+    data, known = data_of(_text_of(config)), Data()
+    if data is not None:  # flags go before it
+        changes = {name: value for name, value in given.to_dict().items() if value != known.to_dict()[name]}
+        data = dataclasses.replace(data, **changes)
+        if (tokens := as_token_files(data.files)) is not None:
+            return tokens
+    return find_again(config, data, recipe)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ConfigError(f"{path} cannot be read ({reason}): give --config the path of a .yaml file.") from error

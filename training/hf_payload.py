@@ -15,25 +15,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
 from model import ConfigError, GPTConfig, Tokenizer
 from model.checkpoint import INDEX
-from training.artifacts import data_of, from_yaml, write_recipe
+from training.artifacts import write_recipe
 from training.cleaning import from_options
-from training.config import Recipe, TrainConfig
+from training.config import Recipe
 from training.corpus import Corpus
 from training.data import build_tokenizer
 from training.files import shown
 from training.fitting import GIVES_WAY, cleaned, fewer_rows
-from training.flags import parser
+from training.flags import changes_of, chosen_by, named, parser, recipe_of, text_to_train_on
 from training.kept import keep_text
-from training.origin import Data, Found, find_again
-from training.presets import EVERY
+from training.origin import Data, Found
 from training.setup import Prepared, set_up
-from training.tokens import TokenFiles, as_token_files
+from training.tokens import TokenFiles
 
 ROOT = Path(__file__).resolve().parents[1]
 PINS = (
@@ -79,40 +78,17 @@ def order_of(options: dict[str, Any], say: Callable[[str], None] = print) -> Ord
     usual = vars(parser().parse_args([]))
     elsewhere = ("out", "resume", "more", "rate", "fork", "silence_head", "go_on", "estimate")
     if given := [name for name in elsewhere if options.get(name, usual[name]) != usual[name]]:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise ConfigError(f"a job begins a run of its own: leave out {flags}.")
-    known = {f.name for cls in (Recipe, GPTConfig, TrainConfig) for f in fields(cls)}
-    changes = {name: value for name, value in options.items() if name in known and value is not None}
-    recipe = EVERY[options["preset"]].recipe
-    if options["config"] is not None:
-        recipe = from_yaml(_read(options["config"]), recipe)
-    found = _found(options, recipe)
+        raise ConfigError(f"a job begins a run of its own: leave out {named(given)}.")
+    changes, recipe = changes_of(options), recipe_of(options)
+    found = text_to_train_on(options, recipe)
     recipe = recipe.with_changes(changes | vars(from_options(options, recipe.cleaning)))
-    chosen: set[str] = set(GIVES_WAY) if options["config"] is not None else set(changes)
-    if any(value is not None for name, value in options.items() if name.startswith("clean_")):
-        chosen.add("cleaning")
+    chosen = {*(GIVES_WAY if options["config"] is not None else ()), *chosen_by(options, changes)}
     name = options["name"] or f"{PurePath((*found.data.files, found.name)[0]).stem} {options['preset']}"
     if isinstance(found, TokenFiles):
         say(found.sentence)
         small = found.prepare(recipe.with_changes({"layers": 1, "batch_size": 1}))
         return Order(name, replace(small, recipe=found.fitted(recipe)), found.data, found.folder)
     return Order(name, _prepared(found, recipe, chosen, say), found.data)
-
-
-def _found(options: dict[str, Any], recipe: Recipe) -> Found | TokenFiles:
-    """The text of the arguments, else that of the run whose --config it is. Raises ValueError with a sentence."""
-    data = Data(tuple(options["corpus"]), options["column"], options["delimiter"], options["keep_good_lines"])
-    if (tokens := as_token_files(data.files)) is not None:
-        return tokens
-    if data.files:
-        return Found(data.read(), data)
-    config: Path | None = options["config"]
-    if config is None:
-        raise ConfigError("there is no text to train on: give a CORPUS, or the --config of a run that had one.")
-    known = data_of(_read(config))
-    if known is not None and (tokens := as_token_files(known.files)) is not None:
-        return tokens
-    return find_again(config, known, recipe)
 
 
 def _prepared(found: Found, recipe: Recipe, chosen: Collection[str], say: Callable[[str], None]) -> Prepared:
@@ -151,14 +127,6 @@ def for_elsewhere(
     for note in notes:
         say(note)
     return replace(prepared, recipe=whole, notes=tuple(notes))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise ConfigError(f"{path} cannot be read ({reason}): give --config the path of a .yaml file.") from error
 
 
 # ---- from an order to files ---------------------------------------------------------------------------------------
