@@ -34,7 +34,7 @@ from playwright.sync_api import (
 
 from tests.browser.chromium import ARGUMENTS, system_chromium
 from tests.browser.reference import plant
-from tests.browser.screen import arrived
+from tests.browser.screen import arrived, bring
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "test-artifacts"
@@ -263,3 +263,13 @@ def is_over(run: Path) -> bool:
     events = run / "metrics.jsonl"
     lines = events.read_text("utf-8").splitlines() if events.exists() else []
     return bool(lines) and re.match(r'\{"event": "(finished|failed)"', lines[-1]) is not None
+
+
+@pytest.fixture
+def ready(page: Page, tmp_path: Path, trainings: None) -> Page:
+    """The page on the Train tab, with a text of four sentences that return."""
+    path = tmp_path / "sentences.txt"
+    sentences = [f"the {a} cat saw the {b} fox.\n" for a in ("red", "old") for b in ("sad", "wet")]
+    path.write_text("".join(sentences) * 40, encoding="utf-8")
+    bring(page, path)
+    return page

@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Server
-from tests.browser.screen import TRAINING, bring, here, small_and_fast, state, stop, train
-
-SENTENCES = "\n".join(f"the {a} cat saw the {b} fox." for a in ("red", "old") for b in ("sad", "wet")) + "\n"
-
-
-@pytest.fixture
-def ready(page: Page, tmp_path: Path, trainings: None) -> Page:
-    path = tmp_path / "sentences.txt"
-    path.write_text(SENTENCES * 40, encoding="utf-8")
-    bring(page, path)
-    return page
+from tests.browser.screen import TRAINING, here, small_and_fast, state, stop, train
 
 
 def steps_of(server: Server, run: str) -> list[int]:

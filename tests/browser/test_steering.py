@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Server
-from tests.browser.screen import TRAINING, bring, here, set_number, small_and_fast, state, stop, train
+from tests.browser.screen import TRAINING, here, set_number, small_and_fast, state, stop, train
 from training.diagnosis import diagnose
 from training.runs import RunFolder
 
-SENTENCES = "\n".join(f"the {a} cat saw the {b} fox." for a in ("red", "old") for b in ("sad", "wet")) + "\n"
 POINTS = "least => +document.querySelector('[data-testid=loss]').dataset.points > least"
-
-
-@pytest.fixture
-def ready(page: Page, tmp_path: Path, trainings: None) -> Page:
-    path = tmp_path / "sentences.txt"
-    path.write_text(SENTENCES * 40, encoding="utf-8")
-    bring(page, path)
-    return page
 
 
 def lines(server: Server, run: str, kind: str) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from explorer.server import Server, answering
 from explorer.watch import pulse
 from model import open_checkpoint
 from tests.explorer.test_page_protocol import documented, keys_of
-from tests.explorer.tiny import TEXT, over, sentence, tiny_trainer, token, visitor
+from tests.explorer.tiny import TEXT, over, sentence, tiny_trainer, token, visitor, watched
 from training.corpus import from_text
 from training.diagnosis import diagnose
 from training.events import Failed, Stepped
@@ -28,12 +28,6 @@ def offer(server: Server, run: object, who: int = 1) -> dict[str, Any]:
 
 def press(server: Server, run: object, who: int = 1, **request: Any) -> dict[str, Any]:
     return answering(Forks(server).fork)({"session": token(who), "run": run, **request})
-
-
-def watched(server: Server, run: str) -> dict[str, Any]:
-    reply = answering(lambda raw: pulse(server, raw))({"session": token(1), "run": run, "since": 0})
-    assert reply["ok"], reply
-    return reply
 
 
 def test_a_run_is_forked_from_the_page(server: Server) -> None:

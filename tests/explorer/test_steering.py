@@ -9,9 +9,9 @@ import torch
 
 from explorer.server import Server, answering
 from explorer.steps import step
-from explorer.watch import control, pulse
+from explorer.watch import control
 from tests.explorer.test_page_protocol import documented, keys_of
-from tests.explorer.tiny import CHAR, over, paused_at_once, sentence, tiny_trainer, token, until
+from tests.explorer.tiny import CHAR, over, paused_at_once, sentence, tiny_trainer, token, until, watched
 from training.data import MASKED
 from training.events import Changed, Paused, Stepped
 
@@ -22,12 +22,6 @@ def press(server: Server, run: str, who: int = 1, **request: Any) -> dict[str, A
 
 def closely(server: Server, run: object, who: int = 1) -> dict[str, Any]:
     return answering(lambda raw: step(server, raw))({"session": token(who), "run": run})
-
-
-def watched(server: Server, run: str) -> dict[str, Any]:
-    reply = answering(lambda raw: pulse(server, raw))({"session": token(1), "run": run, "since": 0})
-    assert reply["ok"], reply
-    return reply
 
 
 def test_one_step_from_the_page_is_shown_as_it_was(server: Server) -> None:

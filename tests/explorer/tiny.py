@@ -16,6 +16,7 @@ from explorer.decode import decode
 from explorer.jobs import Run
 from explorer.server import Server, answering
 from explorer.session import Visitor
+from explorer.watch import pulse
 from model import GPT, GPTConfig, Tokenizer, save_checkpoint
 from training.config import Recipe, TrainConfig
 from training.corpus import from_text
@@ -187,3 +188,10 @@ def over(run: Run) -> Run:
     assert run.trainer is not None
     assert run.trainer.join(PATIENCE)
     return run
+
+
+def watched(server: Server, run: str) -> dict[str, Any]:
+    """What a page that begins to watch a run is told."""
+    reply = answering(lambda raw: pulse(server, raw))({"session": token(1), "run": run, "since": 0})
+    assert reply["ok"], reply
+    return reply

@@ -7,7 +7,6 @@ import ast
 import contextlib
 import json
 import re
-import socket
 import sys
 import threading
 import traceback
@@ -23,6 +22,7 @@ from model import open_checkpoint
 from tests.hf_jobs_server import GOOD, NO_JOBS, NO_REPOS, OTHER, POOR, READER, JobsHub
 from tests.training.tiny import TEXT
 from training import hf_jobs
+from training.flags import parser
 from training.hf_jobs import CPU_IMAGE, GPU_IMAGE, NEW_GPU_IMAGE, Job, Look
 from training.hf_payload import PINS, ROOT, Order, order_of, parcel, pins
 from training.hf_worker import MARK
@@ -37,22 +37,8 @@ PATIENCE = 120.0  # seconds after which a test gives up; none waits for it to pa
 
 
 @pytest.fixture
-def make(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., JobsHub]]:
-    """Makes the Hub that HF_ENDPOINT names; whatever connects to another address than 127.0.0.1 fails the test."""
-    strays: list[Any] = []
-    connect = socket.socket.connect
-
-    def guarded(self: socket.socket, address: Any) -> None:
-        if self.family != socket.AF_UNIX and address[0] != "127.0.0.1":
-            strays.append(address)
-            raise OSError("tests do not leave this machine")
-        connect(self, address)
-
-    monkeypatch.setattr(socket.socket, "connect", guarded)
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+def make(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, nothing_leaves: None) -> Iterator[Callable[..., JobsHub]]:
+    """Makes the Hub that HF_ENDPOINT names."""
     monkeypatch.setenv("HF_TOKEN", "hf_this_machines_own_token")
     hubs: list[JobsHub] = []
 
@@ -66,7 +52,6 @@ def make(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[.
     huggingface_hub.close_session()
     for each in hubs:
         each.stop()
-    assert strays == []
 
 
 @pytest.fixture
@@ -108,6 +93,18 @@ def refusal(call: Callable[[], object], token: str = GOOD) -> str:
 
 
 # ---- a training, whole --------------------------------------------------------------------------------------------
+
+
+def test_a_flag_goes_before_what_the_config_says_of_its_text(tmp_path: Path) -> None:
+    """As in a training here: another column of the same file."""
+    (tmp_path / "cats.csv").write_text("a,b\n" + "the cat sat on the mat,a dog in a fog\n" * 60, encoding="utf-8")
+    data = "data:\n  files: [cats.csv]\n  column: a\n"
+    (tmp_path / "config.yaml").write_text(data, encoding="utf-8")
+    for flags, column, text in (([], "a", "the cat"), (["--column", "b"], "b", "a dog")):
+        options = vars(parser().parse_args(["--config", str(tmp_path / "config.yaml"), *TINY, *flags]))
+        order = order_of(options, lambda _: None)
+        assert order.data.column == column
+        assert order.prepared.tokenizer.decode(order.prepared.data.train[:7].tolist()).startswith(text[:5])
 
 
 def test_what_is_sent_trains_by_itself_and_comes_back_as_a_run(
