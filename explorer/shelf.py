@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from explorer import text
 from model import GPT, Checkpoint, CheckpointError, GPTConfig, Tokenizer, open_checkpoint
@@ -77,6 +78,8 @@ class Shelf:
         self._views: OrderedDict[str, tuple[str, View]] = OrderedDict()
         """By ref, the newest state of it: whoever looks at an older one holds it."""
         self._lock = threading.Lock()
+        self._turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+        """By ref, held by whoever opens it: a class that asks for a model at once opens it once."""
 
     def shipped(self) -> list[dict[str, Any]]:
         """The shipped models: ref, name, source and a line about each, in the order of their folders."""
@@ -168,17 +171,27 @@ class Shelf:
 
     def _kept(self, ref: str, state: str, build: Callable[[], View]) -> View:
         with self._lock:
-            known, view = self._views.get(ref, ("", None))
-            if view is not None and known == state:
-                self._views.move_to_end(ref)
+            turn = self._turns.setdefault(ref, threading.Lock())
+        if (view := self._find(ref, state)) is not None:
+            return view
+        with turn:  # and not the other lock: opening a large model must not hold up the others
+            if (view := self._find(ref, state)) is not None:
                 return view
-        view = build()  # outside the lock: opening a large model must not hold up the others
-        with self._lock:
-            self._views[ref] = state, view
-            self._views.move_to_end(ref)
-            while len(self._views) > self._capacity:
-                self._views.popitem(last=False)
+            view = build()
+            with self._lock:
+                self._views[ref] = state, view
+                self._views.move_to_end(ref)
+                while len(self._views) > self._capacity:
+                    self._views.popitem(last=False)
         return view
+
+    def _find(self, ref: str, state: str) -> View | None:
+        with self._lock:
+            known, view = self._views.get(ref, ("", None))
+            if view is None or known != state:
+                return None
+            self._views.move_to_end(ref)
+            return view
 
 
 def _view(ref: str, checkpoint: Checkpoint, source: str, fallback: str) -> View:

@@ -6,8 +6,10 @@ import gc
 import json
 import os
 import shutil
+import threading
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,11 @@ from explorer import text
 from explorer.limits import Limits
 from explorer.server import Server
 from explorer.shelf import View, measured, millions, shape
-from model import GPT, CheckpointError, GPTConfig, open_checkpoint, save_checkpoint, trace
+from model import GPT, Checkpoint, CheckpointError, GPTConfig, open_checkpoint, save_checkpoint, trace
 from tests.explorer.tiny import (
     CHAR,
     LONG,
+    PATIENCE,
     ask,
     map_rows,
     over,
@@ -120,6 +123,27 @@ def test_a_model_is_opened_once_and_read_only(server: Server) -> None:
     assert server.view("shipped:alpha") is view
     assert not view.model.training
     assert not any(parameter.requires_grad for parameter in view.model.parameters())
+
+
+def test_a_class_that_asks_at_once_opens_a_model_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And while it is being opened, another one can be."""
+    begun, go_on, opened = threading.Event(), threading.Event(), []
+
+    def slowly(folder: Path) -> Checkpoint:
+        opened.append(folder.name)
+        if folder.name == "alpha":
+            begun.set()
+            assert go_on.wait(PATIENCE)
+        return open_checkpoint(folder)
+
+    monkeypatch.setattr(shelf_module, "open_checkpoint", slowly)
+    with ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(server.view, "shipped:alpha") for _ in range(4)]
+        assert begun.wait(PATIENCE)
+        server.view("shipped:beta")
+        go_on.set()
+        assert len({id(found.result(PATIENCE)) for found in asked}) == 1
+    assert opened == ["alpha", "beta"]
 
 
 def test_a_model_written_anew_is_opened_anew(shelf: Path, tmp_path: Path) -> None:
