@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import GPTConfig
+from model.dropout import Dropout, dropped
 from model.hooks import HookPoint, listened
 
 DRAWING = threading.RLock()
-"""Held by whoever draws from the process's own random generator: a model that is made, and dropout in training. So a
-model opened while another one trains does not take numbers out of its sequence."""
+"""Held by whoever draws from the process's own random generator, as a model that is made does: two that are made at the
+same moment do not take numbers out of each other's sequence."""
 
 
 class KVCache:
@@ -84,17 +85,21 @@ class CausalSelfAttention(nn.Module):
         q, k, v = self.hook_q(q), self.hook_k(k), self.hook_v(v)
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)  # B H S D
-        z = self._attend_openly(q, k, v) if listened() else self._attend_fused(q, k, v)
+        drops = self.training and self.dropout > 0
+        openly = listened() or (drops and q.device.type == "cpu")  # torch's kernel for the CPU does not drop anything
+        z = self._attend_openly(q, k, v) if openly else self._attend_fused(q, k, v)
         z = self.hook_z(z)  # B H T D
         projected: Tensor = self.out_dropout(self.out(z.transpose(1, 2).reshape(B, T, C)))
         return projected  # B T C
 
     def _attend_openly(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """The same sum as `_attend_fused` with scores and pattern in the open, for a listener."""
+        """The same sum as `_attend_fused` with scores and pattern in the open, for a listener or dropout."""
         scores = q @ k.transpose(-2, -1) / math.sqrt(self.d_head)  # B H T S
         scores = scores.masked_fill(_future(q.shape[2], k.shape[2], q.device), float("-inf"))
-        pattern = F.softmax(self.hook_scores(scores), dim=-1)
-        return F.dropout(self.hook_pattern(pattern), self.dropout, self.training) @ v  # B H T D
+        pattern = self.hook_pattern(F.softmax(self.hook_scores(scores), dim=-1))
+        if self.training and self.dropout:
+            pattern = dropped(pattern, self.dropout)
+        return pattern @ v  # B H T D
 
     def _attend_fused(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         T, S = q.shape[2], k.shape[2]
@@ -222,7 +227,7 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 def _dropout(config: GPTConfig) -> nn.Module:
     """Nothing at all where nothing is dropped: a call to torch for each layer is time, too."""
-    return nn.Dropout(config.dropout) if config.dropout else nn.Identity()
+    return Dropout(config.dropout) if config.dropout else nn.Identity()
 
 
 def _initialise(module: nn.Module) -> None:

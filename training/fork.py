@@ -108,7 +108,7 @@ def _step(folder: RunFolder, which: str) -> int:
 
 
 def _weights(folder: RunFolder, at: int | str) -> tuple[Checkpoint, str, dict[str, Tensor]]:
-    """The model at a step in the best form there is, how exact it is, and the optimizer's state and generators."""
+    """The model at a step in the best form there is, how exact it is, and the optimizer's state and generator."""
     name, exact = folder.info().name, {_step(folder, which): which for which in ("best", "last")}
     wanted = at if isinstance(at, str) else exact.get(at)
     if wanted not in ("best", "last", None):

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from model import GPT, Tokenizer
 from model.decoding import generate
+from model.dropout import drawing
 from model.sampling import Settings
 from training.config import TrainConfig
 from training.data import MASKED, Data
@@ -30,7 +31,7 @@ from training.events import Evaluated, Event, Finished, Sampled, Started, Steppe
 from training.lanes import Lanes
 from training.lens import Lens
 from training.precision import products
-from training.state import Chance, LoopState
+from training.state import LoopState
 from training.threads import one_thread
 
 NO_NUMBER = "the loss is no longer a number"
@@ -90,7 +91,7 @@ def train_steps(
     Finished. state: where it stands, kept up to date before each event; one that was restored goes on from there.
     group: the processes that train it together; all of them come by here, with the same state but for samples.
     lens: looks closely at a step where it is wanted; for one process alone. lanes: how a step is dealt out to threads;
-    more than one for one process, on a CPU, without dropout.
+    more than one for one process, on a CPU.
     """
     state = state if state is not None else LoopState.fresh(model, config)
     begun = clock() - state.wall_s
@@ -171,10 +172,10 @@ def _gradients(t: _Training, batch: tuple[Tensor, Tensor], looked_at: bool) -> t
     losses = []
     for number, (x, y, count) in enumerate(zip(inputs, targets, counts, strict=True), 1):
         if t.lanes.count > 1:
-            found = _side_by_side(t, x, y, tokens)
+            found = _side_by_side(t, x, y, tokens, number)
         else:
             with t.group.adding(t.model, more=number < len(counts)):
-                mean, told, logits = _loss(t, x, y, count / tokens)
+                mean, told, logits = _loss(t, x, y, count / tokens, number)
                 mean.backward()  # type: ignore[no-untyped-call]
             found = [(told, logits)]
         for (told, logits), wanted in zip(found, torch.split(y, found[0][1].shape[0]), strict=True):
@@ -185,10 +186,12 @@ def _gradients(t: _Training, batch: tuple[Tensor, Tensor], looked_at: bool) -> t
     return loss, soft, tokens
 
 
-def _loss(t: _Training, x: Tensor, y: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
+def _loss(
+    t: _Training, x: Tensor, y: Tensor, share: float, number: int, lane: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
     """Of some rows, which are this share of the step's targets: what to differentiate (); their part in the loss on the
-    text and in that against the teacher (2); logits."""
-    with _drawn(t), products(t.config.precision, t.model.device):
+    text and in that against the teacher (2); logits. number, lane: which rows of the step they are."""
+    with _drawn(t, number, lane), products(t.config.precision, t.model.device):
         logits = t.group.forward(t.model)(x).float()
     loss = F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=MASKED)
     soft_loss = t.teacher.loss(x, logits, y) if t.teacher else loss
@@ -197,17 +200,17 @@ def _loss(t: _Training, x: Tensor, y: Tensor, share: float) -> tuple[Tensor, Ten
     return whole * (share * t.group.size), told, logits.detach()  # the mean over the processes is taken of their sum
 
 
-def _side_by_side(t: _Training, x: Tensor, y: Tensor, tokens: int) -> list[tuple[Tensor, Tensor]]:
+def _side_by_side(t: _Training, x: Tensor, y: Tensor, tokens: int, number: int) -> list[tuple[Tensor, Tensor]]:
     """Add the gradient of these rows to the parameters', each lane computing that of a part; what `_loss` tells."""
     parameters = list(t.model.parameters())
 
-    def part(inputs: Tensor, targets: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-        mean, told, logits = _loss(t, inputs, targets, int((targets != MASKED).sum()) / tokens)
+    def part(lane: int, inputs: Tensor, targets: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+        mean, told, logits = _loss(t, inputs, targets, int((targets != MASKED).sum()) / tokens, number, lane)
         return torch.autograd.grad(mean, parameters), told, logits
 
     rows = -(-len(x) // t.lanes.count)
     pairs = zip(torch.split(x, rows), torch.split(y, rows), strict=True)
-    found = t.lanes.run([functools.partial(part, *pair) for pair in pairs])
+    found = t.lanes.run([functools.partial(part, lane, *pair) for lane, pair in enumerate(pairs)])
     columns = list(zip(parameters, *(gradients for gradients, _, _ in found), strict=True))
     t.lanes.run([functools.partial(add_up, some) for some in t.lanes.deal(columns)])
     return [(told, logits) for _, told, logits in found]
@@ -221,21 +224,16 @@ def add_up(columns: Sequence[tuple[Tensor, ...]]) -> None:
         parameter.grad = functools.reduce(Tensor.add_, gradients)
 
 
-def _drawn(t: _Training) -> AbstractContextManager[object]:
-    """For `with` around a forward pass of a step: dropout draws from the run's own numbers.
-
-    Processes other than the first draw from numbers of their own, which follow from the step: nothing has to be kept.
-    """
-    on_cpu, rank = t.model.device.type == "cpu", t.group.rank
-    if not t.model.config.dropout or (rank == 0 and not on_cpu):
+def _drawn(t: _Training, number: int, lane: int) -> AbstractContextManager[None]:
+    """For `with` around a forward pass of a step: dropout draws numbers that follow from the seed, the step and the
+    rows, so that none have to be kept. On an accelerator two trainings at once share its generator."""
+    if not t.model.config.dropout:
         return nullcontext()
-    if rank == 0:
-        return t.state.chance
-    digest = hashlib.sha256(f"{t.config.seed} {t.state.step} {rank}".encode()).digest()
-    seed = int.from_bytes(digest[:7])
-    if on_cpu:
-        return Chance(seed)
-    torch.cuda.manual_seed(seed)
+    drawn = f"{t.config.seed} {t.state.step} {t.group.rank} {number} {lane}"
+    seed, device = int.from_bytes(hashlib.sha256(drawn.encode()).digest()[:7]), t.model.device
+    if device.type == "cpu":
+        return drawing(torch.Generator().manual_seed(seed))
+    torch.get_device_module(device).manual_seed(seed)
     return nullcontext()
 
 

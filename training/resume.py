@@ -1,6 +1,6 @@
 """Going on with a run: what is written for it beside the weights, how often, and how it is read again.
 
-A run goes on from `checkpoints/last`, which holds weights, optimizer, random generators and the loop's own state of one
+A run goes on from `checkpoints/last`, which holds weights, optimizer, random generator and the loop's own state of one
 moment, and says how much of metrics.jsonl had been written by then; what was written later is cut off, for it happens
 again. docs/runs.md says when that is exact.
 """
@@ -90,7 +90,7 @@ def pack(state: LoopState, model: GPT, offset: int, text: str, parts: bool = Fal
     """What is written beside the weights. offset: bytes of metrics.jsonl that stand; text: the data's `fingerprint`;
     parts: the optimizer's state is written elsewhere (sharded.py)."""
     recorded = {"metrics_bytes": offset, "data": text, "torch": torch.__version__}
-    tensors = state.generators(model) if parts else state.tensors(model)
+    tensors = state.generators() if parts else state.tensors(model)
     return Extra(tensors, {**state.to_dict(), **recorded})
 
 

@@ -20,7 +20,7 @@ from training.kept import Texts, texts_of
 @dataclass(frozen=True)
 class Beginning:
     """Weights to begin with, on the CPU, and the updates that they have had. tensors: the optimizer's state (and the
-    random generators'), as LoopState.tensors has them; none where these begin anew."""
+    random generator's), as LoopState.tensors has them; none where these begin anew."""
 
     model: GPT
     step: int

@@ -30,7 +30,7 @@ _INDEX = "index.json"
 
 
 def save(checkpoints: Path, model: GPT, state: LoopState, extra: Extra) -> None:
-    """Write this moment; for all processes together. extra: random generators and numbers, of the first process."""
+    """Write this moment; for all processes together. extra: random generator and numbers, of the first process."""
     import torch.distributed.checkpoint as dcp  # a second to load
 
     root = checkpoints / FOLDER

@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 
 from model import GPT
+from model.gpt import DRAWING
 from training import sharded
 from training.distill import copy_embeddings
 from training.distributed import ALONE, Group
 from training.lanes import how_many
 from training.resume import Resumption
 from training.setup import Prepared
-from training.state import Chance, LoopState
+from training.state import LoopState
 
 
 def stand(
@@ -29,7 +30,8 @@ def stand(
         model = GPT(beginning.model.config)
         model.load_state_dict(beginning.model.state_dict())
     else:
-        with Chance(train.seed):
+        with DRAWING:
+            torch.default_generator.manual_seed(train.seed)
             model = GPT(prepared.recipe.model_config(tokenizer.vocab_size))
         if prepared.donor is not None:
             copied = copy_embeddings(model, tokenizer, prepared.donor)

@@ -6,7 +6,6 @@ Written beside the weights of the same moment (training/resume.py), so that a ki
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -14,32 +13,9 @@ import torch
 from torch import Tensor
 
 from model import GPT
-from model.gpt import DRAWING
 from training.config import TrainConfig
 from training.distributed import gathered, shared_out
 from training.optim import Optimizer, make_optimizer
-
-
-class Chance(AbstractContextManager[None]):
-    """A stream of random numbers of one's own for what draws from the process's generator: first weights and dropout.
-
-    Inside `with`, that generator (the CPU's) stands where this stream stood, and every other stream waits outside; so
-    two trainings in one process do not change each other's numbers.
-    """
-
-    _turn = DRAWING
-
-    def __init__(self, seed: int) -> None:
-        self.state = torch.Generator().manual_seed(seed).get_state()
-        """Where the stream stands, as `torch.get_rng_state` has it."""
-
-    def __enter__(self) -> None:
-        self._turn.acquire()
-        torch.set_rng_state(self.state)
-
-    def __exit__(self, *_: object) -> None:
-        self.state = torch.get_rng_state()
-        self._turn.release()
 
 
 class Change(NamedTuple):
@@ -58,8 +34,6 @@ class LoopState:
     optimizer: Optimizer
     order: torch.Generator
     """Draws the batches."""
-    chance: Chance
-    """Dropout on the CPU; an accelerator has a generator of its own, which two trainings on it share."""
     begun: bool = False
     """Whether Started was told."""
     step: int = 0
@@ -84,12 +58,8 @@ class LoopState:
     @classmethod
     def fresh(cls, model: GPT, config: TrainConfig) -> LoopState:
         """Before the first step of a model, which stands where it will be trained."""
-        chance = Chance(config.seed)
-        if model.device.type != "cpu" and model.config.dropout:
-            with chance:  # the CPU's is seeded along with it
-                torch.manual_seed(config.seed)
         order = torch.Generator().manual_seed(config.seed)
-        return cls(make_optimizer(model, config), order, chance, batch_size=config.batch_size)
+        return cls(make_optimizer(model, config), order, batch_size=config.batch_size)
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers, for JSON; floats come back from it as they were."""
@@ -97,18 +67,15 @@ class LoopState:
         return values | {"best": None if math.isinf(self.best) else self.best, "recent": list(self.recent)}
 
     def tensors(self, model: GPT) -> dict[str, Tensor]:
-        """The optimizer's state and the random generators', on the CPU."""
-        found = self.generators(model)
+        """The optimizer's state and the random generator's, on the CPU."""
+        found = self.generators()
         for part, name, state in self.states(model):
             found |= {f"optimizer.{part}.{name}.{key}": gathered(value.detach()).cpu() for key, value in state.items()}
         return found
 
-    def generators(self, model: GPT) -> dict[str, Tensor]:
-        """The random generators' states, on the CPU."""
-        found = {"random.order": self.order.get_state(), "random.cpu": self.chance.state}
-        if (drawn := _device_random(model.device)) is not None:
-            found["random.device"] = drawn
-        return found
+    def generators(self) -> dict[str, Tensor]:
+        """The state of the random generator of batches. What dropout draws follows from seed and step (loop.py)."""
+        return {"random.order": self.order.get_state()}
 
     def restore(self, model: GPT, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Stand where `to_dict` and `tensors` were taken. Raises KeyError, ValueError or RuntimeError where they do not
@@ -119,17 +86,13 @@ class LoopState:
         self.best = math.inf if values["best"] is None else values["best"]
         self.recent = list(values["recent"])
         self.order.set_state(tensors["random.order"])
-        self.chance.state = tensors["random.cpu"].clone()
-        if "random.device" in tensors:
-            _set_device_random(model.device, tensors["random.device"])
         self._restore_optimizer(model, tensors)
 
     def inherit(self, model: GPT, step: int, tensors: dict[str, Tensor]) -> None:
-        """Begin at a step of another run. tensors: of its optimizer and generators, as far as they are taken over."""
+        """Begin at a step of another run. tensors: of its optimizer and generator, as far as they are taken over."""
         self.step = step
         if "random.order" in tensors:
             self.order.set_state(tensors["random.order"])
-            self.chance.state = tensors["random.cpu"].clone()
         if any(key.startswith("optimizer.") for key in tensors):
             self._restore_optimizer(model, tensors)
 
@@ -156,17 +119,4 @@ class LoopState:
 
 
 _LATER = ("rate", "batch_size", "lanes")  # earlier versions did not write them
-_NUMBERS = [f.name for f in fields(LoopState) if f.name not in ("optimizer", "order", "chance", "recent", "best")]
-
-
-def _device_random(device: torch.device) -> Tensor | None:
-    if device.type == "cuda":
-        return torch.cuda.get_rng_state(device)
-    return torch.mps.get_rng_state() if device.type == "mps" else None
-
-
-def _set_device_random(device: torch.device, state: Tensor) -> None:
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state, device)
-    elif device.type == "mps":
-        torch.mps.set_rng_state(state)
+_NUMBERS = [f.name for f in fields(LoopState) if f.name not in ("optimizer", "order", "recent", "best")]

@@ -26,7 +26,7 @@ from tests.training.tiny import (
     until,
 )
 from training import lanes as module
-from training.data import Data
+from training.data import Blocks, Data
 from training.distill import Teacher
 from training.events import Evaluated, Stepped
 from training.lanes import Lanes, how_many
@@ -121,13 +121,14 @@ def trained(
     data: Data | None = None,
     teacher: Teacher | None = None,
     lens: Lens | None = None,
+    dropout: float = 0.0,
     **changes: Any,
 ) -> tuple[list[float], dict[str, torch.Tensor]]:
     """The losses of some steps and the weights after them."""
     documents = data is not None
     tokenizer = MARKED if documents else CHAR
     shape = {"context": 4, "vocab_size": tokenizer.vocab_size} if documents else {}
-    model = tiny_model(1, **{"layers": 2, **shape})
+    model = tiny_model(1, **{"layers": 2, **shape}, dropout=dropout)
     with Lanes(count) as lanes:
         lanes.threads = threads
         config = tiny_config(**{"batch_size": 7, "steps": 5, **changes})
@@ -149,7 +150,7 @@ def test_lanes_make_the_step_of_one_piece(changes: dict[str, Any]) -> None:
             torch.testing.assert_close(parted[name], value, rtol=rtol, atol=atol)
 
 
-@pytest.mark.parametrize("changes", KINDS.values(), ids=list(KINDS))
+@pytest.mark.parametrize("changes", [*KINDS.values(), {"dropout": 0.3}], ids=[*KINDS, "dropout"])
 def test_the_weights_do_not_depend_on_the_threads(changes: dict[str, Any]) -> None:
     losses, weights = trained(3, 3, **changes)
     for threads in (1, 2):
@@ -191,6 +192,19 @@ def test_a_look_at_a_step_shows_its_rows_in_order() -> None:
     assert not torch.equal(whole.losses, whole.losses.flip(0))
 
 
+def test_each_lane_and_each_part_of_a_step_drops_its_own() -> None:
+    """The same text in every row: nothing but dropout can make their losses differ."""
+    lens, text = Lens(), torch.arange(9)
+    lens.wanted = True
+    data = Blocks(text, torch.arange(0), torch.ones(CHAR.vocab_size), context=8)
+    shape = {"batch_size": 2, "accumulate": 2, "val_fraction": 0.0, "steps": 1}
+    model = tiny_model(dropout=0.3)
+    with Lanes(2) as lanes:
+        list(train_steps(model, data, tiny_config(**shape), CHAR, lens=lens, lanes=lanes))
+    assert lens.found is not None
+    assert len({round(loss, 5) for loss in lens.found.losses[:, 0].tolist()}) == 4
+
+
 def test_the_measurement_is_the_same_in_lanes() -> None:
     model, data = tiny_model(2), tiny_data()
     with Lanes(3) as lanes:
@@ -208,7 +222,7 @@ def test_lanes_are_for_steps_that_are_worth_it(monkeypatch: pytest.MonkeyPatch) 
     assert how_many(wide, tiny_config(batch_size=16, threads=2)) == 2
     assert how_many(wide, tiny_config(batch_size=16, threads=1)) == 1
     assert how_many(tiny_model(), large) == 1  # too little to do
-    assert how_many(tiny_model(width=256, context=64, dropout=0.1), large) == 1
+    assert how_many(tiny_model(width=256, context=64, dropout=0.1), large) == 4
     monkeypatch.setattr(module, "_MOST_MEMORY", 4 * wide.parameter_count() * 4 - 1)
     assert how_many(wide, large) == 1
     monkeypatch.setattr(module, "cores", lambda: 1)

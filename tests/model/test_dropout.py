@@ -1,0 +1,102 @@
+"""Dropout: the share that it says, by the caller's numbers, the same whether somebody looks or not."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from model import GPT
+from model.dropout import Dropout, drawing, dropped
+from model.hooks import listen
+from tests.model.test_gpt import ids, random_model
+
+
+def numbers(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def logits(model: GPT, seed: int, looked_at: bool = False) -> torch.Tensor:
+    with torch.no_grad(), drawing(numbers(seed)):
+        return listen(lambda _, value: value, lambda: model(ids(5)[None])) if looked_at else model(ids(5)[None])
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_share_is_dropped_and_the_mean_stays(share: float) -> None:
+    x = torch.full((400, 250), 2.0)
+    for within in (True, False):  # with numbers of its own, and with the process's
+        with drawing(numbers(3)):
+            found = dropped(x, share) if within else None
+        found = dropped(x, share) if found is None else found
+        assert sorted(found.unique().tolist()) == pytest.approx([0, 2 / (1 - share)])
+        assert (found == 0).float().mean().item() == pytest.approx(share, abs=0.01)
+
+
+def test_the_gradient_goes_through_what_was_kept() -> None:
+    x = torch.randn(50, requires_grad=True)
+    with drawing(numbers(3)):
+        dropped(x, 0.25).sum().backward()
+    expected = torch.empty(50).bernoulli_(0.75, generator=numbers(3)) / 0.75
+    assert x.grad is not None
+    assert torch.equal(x.grad, expected)
+
+
+def test_nothing_is_dropped_outside_training() -> None:
+    x, layer = torch.randn(9), Dropout(0.5).eval()
+    assert layer(x) is x
+    model = random_model(dropout=0.5).eval()
+    assert torch.equal(logits(model, 1), logits(model, 2))
+
+
+def test_the_numbers_are_the_caller_s() -> None:
+    model = random_model(dropout=0.4).train()
+    before = torch.get_rng_state()
+    first, again, other = logits(model, 1), logits(model, 1), logits(model, 2)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
+    with torch.no_grad():
+        model(ids(5)[None])  # without a generator the process's own draws, as in torch
+    assert not torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_listener_changes_nothing() -> None:
+    model = random_model(dropout=0.4).train()
+    assert torch.equal(logits(model, 1), logits(model, 1, looked_at=True))
+
+
+def test_attention_drops_parts_of_the_pattern() -> None:
+    """z, computed anew with numbers drawn in the order of the model: the embedding's first, then the pattern's."""
+    model = random_model(dropout=0.4, layers=1).train()
+    seen: dict[str, torch.Tensor] = {}
+
+    def keep(name: str, value: torch.Tensor) -> torch.Tensor:
+        seen[name] = value
+        return value
+
+    with torch.no_grad(), drawing(numbers(1)):
+        listen(keep, lambda: model(ids(5)[None]))
+    mine = numbers(1)
+    torch.empty_like(seen["blocks.0.resid_pre"]).bernoulli_(0.6, generator=mine)
+    pattern, v = seen["blocks.0.attn.pattern"], seen["blocks.0.attn.v"]
+    kept = torch.empty_like(pattern).bernoulli_(0.6, generator=mine)
+    assert 0 < kept.sum() < kept.numel()
+    torch.testing.assert_close(seen["blocks.0.attn.z"], (pattern * kept / 0.6) @ v)
+
+
+def test_threads_do_not_take_each_other_s_numbers() -> None:
+    model = random_model(dropout=0.4).train()
+    alone = [logits(model, seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(20):
+            assert all(map(torch.equal, pool.map(lambda seed: logits(model, seed), range(4)), alone))
+
+
+def test_without_numbers_it_is_torch_s() -> None:
+    x = torch.randn(100)
+    torch.manual_seed(3)
+    ours = dropped(x, 0.3)
+    torch.manual_seed(3)
+    assert torch.equal(ours, F.dropout(x, 0.3))
