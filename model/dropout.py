@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_BITS = 1 << 16
 _generator: ContextVar[torch.Generator | None] = ContextVar("glass_dropout", default=None)
 
 
@@ -29,12 +30,18 @@ def drawing(generator: torch.Generator) -> Iterator[None]:
 
 
 def dropped(x: Tensor, share: float) -> Tensor:
-    """`x` with this share of its numbers, drawn one by one, zero and the others larger, so that their mean stays."""
+    """`x` with this share of its numbers, drawn one by one, zero and the others larger, so that their mean stays.
+
+    Of numbers of one's own 16 random bits decide, which are drawn four at a time: half the time of torch's Bernoulli
+    draws, and a mask of a byte in place of four. The share is that to the nearest 65,536th.
+    """
     generator = _generator.get() if x.device.type == "cpu" else None
     if generator is None:
         return F.dropout(x, share)
-    kept = torch.empty_like(x, requires_grad=False).bernoulli_(1 - share, generator=generator)
-    return x * kept.div_(1 - share)
+    least = min(round(share * _BITS), _BITS - 1)  # of 16 random bits, for a number to be kept
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None, generator=generator)
+    kept = words.view(torch.int16)[: x.numel()].view(x.shape) >= least - _BITS // 2
+    return (x * kept).mul_(_BITS / (_BITS - least))
 
 
 class Dropout(nn.Module):

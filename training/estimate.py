@@ -7,7 +7,7 @@ Memory of a process, in bytes (float32 weights):
     optimizer     8 N with AdamW (two averages); with Muon 4 for each matrix in the blocks and 8 for the rest
     activations   batch_size x context x (layers x (8 C + 2 F + h) + 2 C + 3 V) x 4
                   what the backward pass needs: C width, F neurons, V vocabulary; h is 3 C for rotary positions or
-                  queries and keys of one length, and with dropout 3 C and 2.5 x heads x context; ReLU spares one F.
+                  queries and keys of one length, and with dropout C / 2 and 2.25 x heads x context; ReLU spares one F.
                   The 3 V are logits, their logarithmic softmax and its gradient. bfloat16 takes about a fifth less.
 
 With FSDP the first three are divided by the number of processes. Work: 6 flops a token for each weight that is
@@ -94,7 +94,7 @@ def activation_bytes(config: GPTConfig) -> int:
     """Bytes a token that the backward pass needs, float32."""
     C, F, V = config.width, config.d_mlp, config.vocab_size
     turned = 3 * C * (config.positions == "rotary" or config.qk_norm)
-    dropped = (3 * C + 2.5 * config.heads * config.context) * bool(config.dropout)  # the attention pattern as well
+    dropped = (0.5 * C + 2.25 * config.heads * config.context) * bool(config.dropout)  # the attention pattern as well
     inside = F if config.activation == "relu" else 2 * F  # the derivative of ReLU is known from its result
     return int(4 * (config.layers * (8 * C + inside + turned + dropped) + 2 * C + 3 * V))
 
