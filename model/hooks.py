@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 from torch import Tensor
+from torch.compiler import is_compiling
 
 Listener = Callable[[str, Tensor], Tensor]
 """Called with a hook point's name and its value; returns the value to go on with (the same one, or an edited one)."""
@@ -33,16 +34,18 @@ class HookPoint:
         self.shape = shape
 
     def __call__(self, value: Tensor) -> Tensor:
-        listener = _listener.get()
-        return value if listener is None else listener(self.name, value)
+        if is_compiling() or (listener := _listener.get()) is None:
+            return value
+        return listener(self.name, value)
 
     def __repr__(self) -> str:
         return f"HookPoint({self.name!r}, {self.shape!r})"
 
 
 def listened() -> bool:
-    """Whether somebody listens in this thread, so that the open form of attention is needed."""
-    return _listener.get() is not None
+    """Whether somebody listens in this thread, so that the open form of attention is needed; never to torch.compile,
+    which cannot look into a ContextVar."""
+    return not is_compiling() and _listener.get() is not None
 
 
 def listen(listener: Listener, forward: Callable[[], R]) -> R:

@@ -19,6 +19,7 @@ Cut = Literal["blocks", "documents"]
 Schedule = Literal["cosine", "linear", "constant"]
 OptimizerKind = Literal["adamw", "muon"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Compile = Literal["auto", "always", "never"]
 Sharding = Literal["none", "fsdp"]
 LogTo = Literal["", "tensorboard", "trackio", "both"]
 
@@ -66,6 +67,10 @@ class TrainConfig:
     precision: Precision = _doc(
         "Numbers of the matrix products: float32, bfloat16, or auto: the latter where the machine has it.", "float32"
     )
+    compile: Compile = _doc(
+        "torch.compile: never, always, or auto: on CUDA, once it is clear that what is left is worth the compiling.",
+        "auto",
+    )
     sharding: Sharding = _doc(
         "Under torchrun: none (each process holds all weights) or fsdp (weights and optimizer shared out).", "none"
     )
@@ -105,7 +110,7 @@ class TrainConfig:
             if not fine:
                 raise ConfigError(f"{name} is {getattr(self, name)}; use {meaning}.")
         choices = {"schedule": Schedule, "optimizer": OptimizerKind, "precision": Precision}
-        for name, kinds in (choices | {"sharding": Sharding, "log_to": LogTo}).items():
+        for name, kinds in (choices | {"compile": Compile, "sharding": Sharding, "log_to": LogTo}).items():
             if getattr(self, name) not in get_args(kinds):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(get_args(kinds))}.")
         if self.until_val_loss is not None and not self.val_fraction:

@@ -87,7 +87,8 @@ class Group:
         """Shorten the gradient to at most `longest`; its norm before, ()."""
         parameters = [p for p in model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if not norm <= longest:  # else torch would multiply all of it by one
+        # On a CPU torch would often multiply all of it by one; an accelerator would have to be waited for to know.
+        if norm.device.type != "cpu" or not norm <= longest:
             nn.utils.clip_grads_with_norm_(parameters, longest, norm)
         return norm
 

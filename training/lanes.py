@@ -65,12 +65,12 @@ def _one_by_one(jobs: Sequence[Callable[[], T]]) -> list[T]:
 def how_many(model: GPT, config: TrainConfig) -> int:
     """The lanes of a new run: one for each core of a CPU, where the steps are large enough to be worth dealing out.
 
-    One lane, in which torch shares out each product, for a model on an accelerator and for one so large that a gradient
-    a lane is too much.
+    One lane, in which torch shares out each product, for a model on an accelerator, for one that is compiled, and for
+    one so large that a gradient a lane is too much.
     """
     rows, parameters = config.batch_size, model.parameter_count()
     count = min(config.threads or cores(), _MOST, rows)
     work = 6 * parameters * rows * model.config.context  # Kaplan et al., 2020
-    if model.device.type != "cpu" or work < count * _LEAST_WORK:
+    if model.device.type != "cpu" or config.compile == "always" or work < count * _LEAST_WORK:
         return 1
     return count if 4 * parameters * count <= _MOST_MEMORY else 1

@@ -23,6 +23,8 @@ from model import GPT, Tokenizer
 from model.decoding import generate
 from model.dropout import drawing
 from model.sampling import Settings
+from training.batches import Batch, Batches
+from training.compiled import Forward
 from training.config import TrainConfig
 from training.data import MASKED, Data
 from training.distill import Teacher
@@ -51,6 +53,8 @@ class _Training:
 
     model: GPT
     data: Data
+    batches: Batches
+    forward: Forward
     config: TrainConfig
     teacher: Teacher | None
     state: LoopState
@@ -100,7 +104,9 @@ def train_steps(
         state.wall_s = clock() - begun
         return state.wall_s
 
-    training = _Training(model, data, config, teacher, state, group, lens or Lens(), lanes, wall)
+    batches = Batches(data, state.order, group, model.device)
+    forward = Forward(group.forward(model), "never" if group.sharded else config.compile, model.device)
+    training = _Training(model, data, batches, forward, config, teacher, state, group, lens or Lens(), lanes, wall)
     state.optimizer.share(lanes)
     if not state.begun:
         state.begun = True
@@ -139,29 +145,32 @@ def _step(t: _Training) -> Stepped:
     before, step, looked_at = t.wall(), state.step + 1, t.lens.wanted
     lr = config.lr_at(step) * state.rate
     rows = state.batch_size * config.accumulate * group.size
-    batch = t.data.batch(rows, state.order, group.rows(rows))
+    batch = t.batches.take(rows)
     model.train()
     state.optimizer.zero_grad()
     if looked_at:
         t.lens.begin(model)
-    found, soft_loss, tokens = _gradients(t, batch, looked_at)
+    told, tokens = _gradients(t, batch, looked_at)
     if looked_at:
         t.lens.backward(model)
     norm = group.clip(model, config.grad_clip or math.inf)
     state.optimizer.step(lr / config.learning_rate)
-    length = norm.item()
+    t.batches.prepare(rows)  # before anything waits for an accelerator's numbers
+    (found, soft_loss), length = group.total(told.tolist()), norm.item()
     if not (math.isfinite(found) and math.isfinite(length)):
         raise TrainingError(_diverged(step, config, state))
     if looked_at:
         t.lens.end(model, step, batch, found, lr, length)
     state.step = step
     state.recent.append(found)
-    speed = tokens / max(t.wall() - before, 1e-9)
-    return Stepped(step, state.wall_s, found, lr, length, speed, soft_loss if t.teacher else None)
+    seconds = max(t.wall() - before, 1e-9)
+    t.forward.passed(seconds, config.steps - step)
+    return Stepped(step, state.wall_s, found, lr, length, tokens / seconds, soft_loss if t.teacher else None)
 
 
-def _gradients(t: _Training, batch: tuple[Tensor, Tensor], looked_at: bool) -> tuple[float, float, int]:
-    """Leave the whole batch's gradient in the parameters; its loss, that against the teacher, and its targets.
+def _gradients(t: _Training, batch: Batch, looked_at: bool) -> tuple[Tensor, int]:
+    """Leave the whole batch's gradient in the parameters; this process's part of its loss and of that against the
+    teacher (2), and the targets of all.
 
     batch: this process's rows of it, taken a batch at a time. Every target counts the same, in whichever part.
     """
@@ -182,8 +191,7 @@ def _gradients(t: _Training, batch: tuple[Tensor, Tensor], looked_at: bool) -> t
             losses.append(told)
             if looked_at:
                 t.lens.take(logits, wanted)
-    loss, soft = t.group.total(torch.stack(losses).sum(0).tolist())
-    return loss, soft, tokens
+    return torch.stack(losses).sum(0), tokens
 
 
 def _loss(
@@ -192,7 +200,7 @@ def _loss(
     """Of some rows, which are this share of the step's targets: what to differentiate (); their part in the loss on the
     text and in that against the teacher (2); logits. number, lane: which rows of the step they are."""
     with _drawn(t, number, lane), products(t.config.precision, t.model.device):
-        logits = t.group.forward(t.model)(x).float()
+        logits = t.forward(x).float()
     loss = F.cross_entropy(logits.flatten(0, 1), y.flatten(), ignore_index=MASKED)
     soft_loss = t.teacher.loss(x, logits, y) if t.teacher else loss
     whole = torch.lerp(loss, soft_loss, t.teacher.share) if t.teacher else loss
