@@ -254,7 +254,7 @@ def lyrics(scratch: Path, minutes: float) -> Report:
     rows: list[Row] = [
         ("parameters at a vocabulary of 104", "4,672,688", f"{recipe.model_config(104).parameters():,}"),
         ("validation loss on the lyrics written for this project", "–",
-         f"{done['val_loss']:.3f} nats per character after {done['steps']} steps, {done['seconds']:.0f} s"),
+         f"{done['val_loss']:.3f} nats per character after {done['steps']:,} steps, {done['seconds']:.0f} s"),
         *((f"distinct-{n} (the text itself)", "–", f"{share(found.distinct[n])} ({share(real.distinct[n])})")
           for n in (1, 2, 3)),
         ("repeated runs of four words (the text itself)", "–", f"{share(found.repetition)} ({share(real.repetition)})"),
@@ -304,7 +304,7 @@ def shakespeare(path: Path, scratch: Path, minutes: float) -> Report:
          f"{ratio:.2f}"),
         ("parameters", "about 4.9 M", f"{done['parameters']:,}"),
         ("validation loss", "–", f"{done['val_loss']:.3f} nats per token, {done['bits']:.3f} bits per byte after "
-                                 f"{done['steps']} steps, {done['seconds']:.0f} s"),
+                                 f"{done['steps']:,} steps, {done['seconds']:.0f} s"),
     ]  # fmt: skip
     return Report(rows, ["python -m training tinyshakespeare.txt --preset shakespeare --out RUN",
                          "python -m model RUN --prompt ROMEO:"],
