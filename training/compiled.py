@@ -17,7 +17,7 @@ from training.config import Compile
 
 BACKEND = "inductor"
 _MEASURED = 20  # steps of a run that `auto` goes by; the first ones load kernels
-_WORTH_S = 600.0  # seconds still to come from which compiling pays: it saves a tenth of them or more
+_WORTH_S = 600.0  # seconds still to come from which it compiles
 
 
 class Forward:
