@@ -5,13 +5,15 @@
     strip(tokenizer, "Once upon a time")              # the sentence, token by token
     replay(tokenizer, "Once upon a time").at(40)      # ... as it stood after the first 40 merges
 
-Nothing here knows of a page, and nothing random is in it. How much of a long text is counted depends on the clock, and
-`Figures.read` says how much it was.
+At the console: `python -m training.tokenizer_bench TEXT`. Nothing here knows of a page, and nothing random is in it.
+How much of a long text is counted depends on the clock, and `Figures.read` says how much it was.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
@@ -19,9 +21,13 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
+from tqdm import tqdm
+
 from model.pieces import Piece, VocabularyTooLarge
 from model.tokenizer import SMALLEST_BPE, Tokenizer, chunks
-from training.corpus import split_text
+from training.cleaning import add_flags, clean, from_options
+from training.corpus import DELIMITERS, split_text
+from training.origin import Data
 
 KINDS = ("char", "word", "words", "bpe", "gpt2")
 OWN = ("char", "word", "words")
@@ -280,3 +286,85 @@ def _grown(ids: list[int], joins: dict[tuple[int, int], tuple[int, int]]) -> lis
         known = max(known, rank + 1)
         steps.append((known, (at, rank, parts[at], parts[at + 1], joined)))
         parts[at : at + 2] = [joined]
+
+
+# -- at the console ---------------------------------------------------------------------------------------------------
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; 0 when all went well, 2 with a sentence on stderr when something was wrong."""
+    p = argparse.ArgumentParser(prog="python -m training.tokenizer_bench", description="A text under each tokenizer.")
+    p.add_argument("corpus", nargs="+", help="the files with the text: any that python -m training reads")
+    p.add_argument("--column", help="the column of a table, or the field of JSON Lines, that holds the text")
+    p.add_argument("--delimiter", choices=list(DELIMITERS), help="what parts the cells of a .csv (default: the best)")
+    p.add_argument("--sentence", help="what to cut into tokens (default: the first sentence of the text)")
+    p.add_argument("--entries", type=int, default=512, help="size of the own byte-pair vocabulary (default 512)")
+    p.add_argument(
+        "--merges", type=int, nargs="+", default=[], help="also after so many of its merges: --merges 0 50 100"
+    )
+    add_flags(p)
+    options = p.parse_args(argv)
+    try:
+        if min(options.merges, default=0) < 0:
+            raise ValueError(f"--merges has {min(options.merges)}; count from 0, which are single bytes.")
+        corpus = Data(tuple(options.corpus), options.column, options.delimiter).read()
+        corpus = clean(corpus, from_options(vars(options))).corpus
+        _compare(split(corpus.text), options.sentence or first_sentence(corpus.text), options.entries, options.merges)
+    except ValueError as error:
+        print(f"python -m training.tokenizer_bench: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _compare(parts: Parts, sentence: str, entries: int, merges: list[int]) -> None:
+    """Print the figures of every kind, the sentence under each, and how it stood after so many merges."""
+    head = f"{'':6}{'entries':>9}{'tokens/char':>13}{'chars/token':>13}{'used':>9}{'unknown':>9}{'learnt in':>11}"
+    print(f"{head}  longest")
+    strips, notices = list[str](), list[str]()
+    for kind in KINDS:
+        try:
+            tokenizer, found = _measured(kind, parts, entries)
+        except ValueError as error:
+            if kind != "gpt2":  # which may be nowhere to be had; the others need nothing but the text
+                raise
+            notices.append(str(error))
+            continue
+        took = "ready-made" if found.seconds is None else f"{found.seconds:.1f} s"
+        longest_of_all = " ".join(_shown(piece) for piece in found.longest)
+        print(
+            f"{kind:6}{found.entries:9,}{found.tokens_per_character:13.3f}{found.characters_per_token:13.2f}"
+            f"{found.used_share:9.1%}{found.unknown_share:9.1%}{took:>11}  {longest_of_all}"
+        )
+        strips.append(f"{kind:6}{'|'.join(_shown(item) for item in strip(tokenizer, sentence))}")
+        notices += [found.notice] if found.notice else []
+        if kind == "bpe":
+            grown = replay(tokenizer, sentence)
+            for known in merges:
+                cut = "|".join(_shown(tokenizer.piece(number)) for number in grown.at(known))
+                strips.append(f"{'':6}after {min(known, grown.total):,} of {grown.total:,} merges: {cut}")
+    print("", *strips, *notices, sep="\n")
+
+
+def _measured(kind: str, parts: Parts, entries: int) -> tuple[Tokenizer, Figures]:
+    """`measure`, with a progress bar at a terminal."""
+    with tqdm(total=1.0, desc=kind, leave=False, disable=None, bar_format="{desc} {percentage:3.0f}% |{bar}|") as bar:
+
+        def progress(share: float) -> None:
+            bar.update(share - bar.n)
+
+        return measure(kind, parts, entries, progress)
+
+
+def _shown(item: Piece | str) -> str:
+    """A token for the eye: blanks as dots, bytes in hexadecimal; in brackets what the vocabulary lacks."""
+    if isinstance(item, str):
+        return f"[{_shown_text(item)}?]"
+    return f"<{item.raw.hex(' ')}>" if item.kind == "bytes" else _shown_text(item.text)
+
+
+def _shown_text(text: str) -> str:
+    return "".join("·" if c == " " else c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -262,3 +262,77 @@ def test_a_merge_that_waits_for_a_later_one() -> None:
 def test_only_byte_pairs_have_merges_to_replay() -> None:
     with pytest.raises(ValueError, match="has no merges"):
         replay(Tokenizer.char("ab"), "ab")
+
+
+# -- at the console ---------------------------------------------------------------------------------------------------
+
+
+def at_the_console(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = bench.main([str(argument) for argument in arguments])
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def test_the_console_tells_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    sentence = "the zany\tcat"
+    code, out, err = at_the_console(capsys, path, "--entries", 270, "--merges", 0, 5, "--sentence", sentence)
+    assert (code, err) == (0, "")
+    rows, strips = out.split("\n\n")
+    figures = {line.split()[0]: line for line in rows.splitlines()[1:]}
+    for kind in ("char", "word", "words", "bpe"):
+        _, found = measure(kind, split(TEXT), 270)
+        entries, a_character, a_token = figures[kind].split()[1:4]
+        assert (int(entries), float(a_character)) == (found.entries, round(found.tokens_per_character, 3))
+        assert float(a_token) == round(found.characters_per_token, 2)
+        assert f"{found.unknown_share:.1%}" in figures[kind]
+    cut = dict(line.split(maxsplit=1) for line in strips.splitlines() if not line.startswith(" "))
+    assert cut["char"] == "t|h|e|·|[z?]|a|n|y|[\\t?]|c|a|t"
+    assert cut["words"] == "the|[zany?]|cat"
+    own, _ = measure("bpe", split(TEXT), 270)
+    grown = [line.split("merges: ")[1] for line in strips.splitlines() if "merges: " in line]
+    assert grown[0] == "t|h|e|·|z|a|n|y|\\t|c|a|t"
+    pieces = [own.piece(number).text.replace(" ", "·").replace("\t", "\\t") for number in replay(own, sentence).at(5)]
+    assert grown[1] == "|".join(pieces) != grown[0]
+
+
+def test_the_console_cleans_and_takes_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "posts.csv"
+    path.write_text("id,text\n" + "1,THE Cat sat down here again.\n" * 9, encoding="utf-8")
+    _, out, _ = at_the_console(capsys, path, "--column", "text", "--clean-lower", "--entries", 257)
+    assert "\nwords the|cat|sat|down|here|again.\n" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--entries", 3), "257"),
+        (("--merges", -1), "--merges has -1; count from 0"),
+        (("--column", "nothing"), "nothing"),
+    ],
+)
+def test_the_console_refuses_with_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[object, ...], said: str
+) -> None:
+    path = tmp_path / ("posts.csv" if "--column" in arguments else "text.txt")
+    path.write_text("id,text\n1,some words of it\n2,and more of them\n", encoding="utf-8")
+    code, _, err = at_the_console(capsys, path, *arguments)
+    assert code == 2
+    assert err.startswith("python -m training.tokenizer_bench: ")
+    assert said in err
+
+
+def test_the_console_goes_on_where_gpt2_is_not_to_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nowhere() -> Tokenizer:
+        raise ValueError("GPT-2's vocabulary is nowhere here.")
+
+    monkeypatch.setattr(bench, "_gpt2", nowhere)
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    code, out, _ = at_the_console(capsys, path, "--entries", 257)
+    assert code == 0
+    assert out.rstrip().endswith("GPT-2's vocabulary is nowhere here.")
+    assert not any(line.startswith("gpt2") for line in out.splitlines())
