@@ -33,6 +33,7 @@ from playwright.sync_api import (
 )
 
 from tests.browser.chromium import ARGUMENTS, system_chromium
+from tests.browser.planted import COPY, look_at, planted
 from tests.browser.reference import plant
 from tests.browser.screen import arrived, bring
 
@@ -241,6 +242,15 @@ def opened(page: Page) -> Page:
     """The same, come to rest on the Decode tab, where it begins."""
     arrived(page, "Decode")
     return page
+
+
+@pytest.fixture
+def copied(server: Server, visit: Visit) -> Page:
+    """The planted run's model, with a text that it copied; on the Decode tab."""
+    planted(server.runs)
+    page = visit()
+    arrived(page, "Decode")
+    return look_at(page, COPY)
 
 
 STOP = "async run => { glass.watchRun(run); return await glass.runs.control('stop'); }"

@@ -49,6 +49,12 @@ def server(serve: Callable[..., Server]) -> Server:
 
 
 @pytest.fixture
+def jobs(server: Server) -> Jobs:
+    """Its trainings."""
+    return server.jobs
+
+
+@pytest.fixture
 def submit(server: Server) -> Submit:
     """Queues tiny trainings on `server`; their names, owners and settings are keyword arguments."""
     return lambda **changes: server.jobs.submit(tiny_trainer(server.jobs.root, **changes))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from explorer.decode import decode
-from explorer.jobs import Run
+from explorer.jobs import Jobs, Run
 from explorer.server import Server, answering
 from explorer.session import Visitor
 from explorer.watch import pulse
@@ -21,7 +21,7 @@ from model import GPT, GPTConfig, Tokenizer, save_checkpoint
 from training.config import Recipe, TrainConfig
 from training.corpus import from_text
 from training.data import prepare
-from training.events import Event, Paused
+from training.events import Event, Paused, Stepped
 from training.kept import texts_of
 from training.runs import RunFolder, new_run_id
 from training.setup import Prepared
@@ -188,6 +188,18 @@ def over(run: Run) -> Run:
     assert run.trainer is not None
     assert run.trainer.join(PATIENCE)
     return run
+
+
+def states(jobs: Jobs, *runs: Run) -> list[str]:
+    """`running`, `queued`, … of each."""
+    return [jobs.find(run.info.id).state for run in runs]
+
+
+def stand_still(jobs: Jobs, run: Run) -> int:
+    """Pause a run that trains; the cursor behind its Paused."""
+    after = until(run, Stepped, run.log.since(0)[1])
+    jobs.control(run.info.id, "pause", run.info.owner or "x")
+    return until(run, Paused, after)
 
 
 def watched(server: Server, run: str) -> dict[str, Any]:
