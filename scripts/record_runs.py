@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 from training.cleaning import clean  # noqa: E402  # the path has to be set first
 from training.corpus import from_text, read_corpus  # noqa: E402
 from training.events import Sampled  # noqa: E402
+from training.fork import fork  # noqa: E402
 from training.presets import PRESETS  # noqa: E402
 from training.runs import RunFolder  # noqa: E402
 from training.setup import set_up  # noqa: E402
@@ -49,12 +50,21 @@ RUNS: dict[str, tuple[str, int, str, dict[str, Any]]] = {
         "tales.txt", 100_000, "classic",
         {**SMALL, "steps": 330, "eval_every": 33, "learning_rate": 0.24, "warmup_steps": 350, "weight_decay": 10.0},
     ),
+    "diverging, jumping": (
+        "tales.txt", 100_000, "classic",
+        {**SMALL, "steps": 600, "eval_every": 50, "learning_rate": 1.0, "warmup_steps": 0, "grad_clip": 0.0,
+         "weight_decay": 1.0, "batch_size": 8},
+    ),
     "too small a rate": (
         "tales.txt", 100_000, "classic", {**SMALL, "steps": 400, "eval_every": 50, "learning_rate": 1e-6},
     ),
     "overfitting": ("tales.txt", 4_000, "fast", {**SMALL, "steps": 500, "eval_every": 25}),
     "overfitting, classic": (
         "tales.txt", 4_000, "classic", {**SMALL, "steps": 900, "eval_every": 50, "learning_rate": 3e-3},
+    ),
+    "overfitting, forked": (
+        "tales.txt", 500, "fast",
+        {**SMALL, "steps": 300, "eval_every": 50, "fork": {"at": "best", "changes": {"dropout": 0.2}, "more": 400}},
     ),
     "no number": (
         "tales.txt", 60_000, "classic",
@@ -66,6 +76,8 @@ RUNS: dict[str, tuple[str, int, str, dict[str, Any]]] = {
 def record(name: str) -> None:
     """Train one of RUNS and keep its events."""
     file, characters, preset, settings = RUNS[name]
+    forked = settings.get("fork")
+    settings = {key: value for key, value in settings.items() if key != "fork"}
     recipe = PRESETS[preset].recipe.with_changes({**settings, "device": "cpu", "precision": "float32"})
     if file == SENTENCES:
         lines = [f"the {a} cat saw the {b} fox." for a in ("red", "old") for b in ("sad", "wet")] * 40
@@ -80,8 +92,12 @@ def record(name: str) -> None:
         trainer = Trainer(RunFolder.create(Path(scratch) / "run", name, prepared.recipe, {"name": file}), prepared)
         trainer.start()
         trainer.join()
+        if forked:
+            trainer = fork(trainer.folder, Path(scratch) / "fork", name, **forked)
+            trainer.start()
+            trainer.join()
         events = [event for event in trainer.log.since(0)[0] if not isinstance(event, Sampled)]
-    lines = [json.dumps({"train": asdict(prepared.recipe.train)}), *(json.dumps(_round(e.to_dict())) for e in events)]
+    lines = [json.dumps({"train": asdict(trainer.recipe.train)}), *(json.dumps(_round(e.to_dict())) for e in events)]
     OUT.mkdir(parents=True, exist_ok=True)
     packed = gzip.compress("\n".join(lines).encode(), mtime=0)
     (OUT / f"{name.replace(', ', '-').replace(' ', '-')}.jsonl.gz").write_bytes(packed)

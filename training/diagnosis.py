@@ -4,15 +4,19 @@
 tenth of the steps, at least 20 and at most 100 of them.
 
 - no number: the run ended because its loss was none.
-- diverging: the median of 20 losses is above the lowest one before it by 0.4 and by 15 %, over 30 steps.
+- diverging: the median of 20 losses is above the lowest one before it by 0.4 and by 15 %, over 30 steps; and from then
+  on until it was below that for 40.
 - overfitting: the validation is above its best by 0.03 and by 2 % in the last two measurements, and the training loss
-  has fallen since.
+  is below it and the unigram, and has fallen since. Where the best is the first measurement, which knows no training
+  loss, against the first 20 losses.
 - not falling: after 150 steps, and twice the warm-up, a window is not 3 % below the unigram (the start, where that is
-  not known), nor 2 % below the window two before it.
+  not known), nor, at some time within that window, was it 2 % below the one two before it.
 - plateau: over the last third, of at least 300 steps and four measurements, the loss fell by less than 0.5 %, while
   the learning rate is above a fifth of its largest.
 - by heart: nothing is held out, and the loss is below 0.3.
-- well: none of these; it says which of the counting models (baselines.py) the validation beats, and since when.
+- well: none of these, and the validation beats one of the counting models (baselines.py): which, and since when.
+- early: nothing of all this can be said yet; it says whether the loss has fallen or risen, and where, after 150 steps,
+  it is still above the unigram.
 
 The thresholds are tested on recorded runs (tests/training/test_diagnosis.py), and false alarms are counted there.
 """
@@ -33,6 +37,7 @@ Kind = Literal["no number", "diverging", "overfitting", "not falling", "plateau"
 Action = Literal["change", "stop", "go_on", "fork"]
 ALARMS: tuple[Kind, ...] = ("no number", "diverging", "overfitting", "not falling")
 RISEN, RISEN_SHARE = 0.4, 0.15
+WINDOW, LASTING, BACK = 20, 30, 40  # steps: of a window, until a rise is an alarm, and until it is over
 OVERFIT, OVERFIT_SHARE = 0.03, 0.02
 FALLEN, FALLING, STEPS, WARM_UPS = 0.03, 0.02, 150, 2
 STILL, STILL_STEPS, STILL_EVALS = 0.005, 300, 4
@@ -41,11 +46,13 @@ BY_HEART = 0.3
 
 @dataclass(frozen=True)
 class Remedy:
-    """What a click can do. change, go_on: with this factor on the learning rate; fork: from this step, with changes."""
+    """What a click can do. change, go_on: with this factor on the learning rate, go_on for so many more steps (None:
+    those left); fork: from this step, with changes."""
 
     label: str
     action: Action
     rate: float | None = None
+    more: int | None = None
     step: int | None = None
     changes: dict[str, Any] = field(default_factory=dict)
 
@@ -79,6 +86,7 @@ class Course:
         self.rate = changes[-1].rate if changes else 1.0
         self.failed = next((event for event in events[-1:] if isinstance(event, Failed)), None)
         self.over = bool(events) and isinstance(events[-1], Failed | Finished)
+        self.came_to_its_end = bool(events) and isinstance(events[-1], Finished) and events[-1].reason != "stopped"
         self.first_step = self.steps[0].step if self.steps else 0
 
     @property
@@ -91,15 +99,18 @@ class Course:
         """The last one."""
         return self.steps[-1].step if self.steps else 0
 
-    def window(self, back: int = 0) -> float:
-        """The median loss of the last window, or of the one that is so many windows back."""
-        end = len(self.losses) - back * self.size
+    def median(self, end: int) -> float:
+        """Of the losses of the window that ends so many steps from the first one."""
         return median(self.losses[max(0, end - self.size) : end])
+
+    def window(self) -> float:
+        """The median loss of the last window."""
+        return self.median(len(self.losses))
 
     @property
     def start(self) -> float:
-        """The loss before anything was learnt."""
-        return self.held_out[0][1] if self.held_out else self.losses[0]
+        """The training loss before anything was learnt."""
+        return self.losses[0]
 
     @property
     def best(self) -> tuple[int, float] | None:
@@ -131,18 +142,20 @@ def no_number(course: Course) -> Diagnosis | None:
 
 def diverging(course: Course) -> Diagnosis | None:
     """The loss is far above its best."""
-    size, losses = 20, course.losses
-    windows = [(i, median(losses[i - size : i])) for i in range(size, len(losses) + 1, size // 2)]
+    losses = course.losses
+    windows = [(i, median(losses[i - WINDOW : i])) for i in range(WINDOW, len(losses) + 1, WINDOW // 2)]
     windows = [(0, course.start), *windows] if course.first_step == 1 else windows
-    best, since = float("inf"), None
+    best, since, back, lasting = float("inf"), None, 0, False
     for (_, before), (end, now) in pairwise(windows):
         best = min(best, before)
-        limit = max(best + RISEN, best * (1 + RISEN_SHARE))
-        if now <= limit:
-            since = None
-        elif since is None:
-            since = end - size
-    if since is None or windows[-1][0] - since < 1.5 * size:
+        if now > max(best + RISEN, best * (1 + RISEN_SHARE)):
+            since, back = end - WINDOW if since is None else since, 0
+            lasting = lasting or end - since >= LASTING
+        else:  # one low window between high ones does not end an alarm
+            back += WINDOW // 2
+            if not lasting or back >= BACK:
+                since, lasting = None, False
+    if since is None or not lasting:
         return None
     step, now = course.steps[max(0, since)].step, windows[-1][1]
     sentence = (
@@ -161,28 +174,34 @@ def overfitting(course: Course) -> Diagnosis | None:
     step, best = course.best
     after = [entry for entry in course.held_out if entry[0] > step]
     limit = max(best + OVERFIT, best * (1 + OVERFIT_SHARE))
-    if len(after) < 2 or step == 0 or any(val <= limit for _, val, _ in after[-2:]):
+    if len(after) < 2 or any(val <= limit for _, val, _ in after[-2:]):
         return None
     then = next((loss for at, _, loss in course.held_out if at == step), None)
     now, val = after[-1][2], after[-1][1]
-    if then is None or now is None or now >= then:
+    then = median(course.losses[:WINDOW]) if then is None else then
+    if now is None or now >= min(then, val, course.baselines.get("unigram", then)):
         return None
     sentence = (
         f"Overfitting since step {step:,}: the validation rose from {best:.2f} to {val:.2f} while the training loss "
-        f"fell to {now:.2f}. It learns its text by heart; the weights of step {step:,}, the best, are kept."
+        f"fell to {now:.2f}. It learns its text by heart"
     )
+    sentence += f"; the weights of step {step:,}, the best, are kept." if step else "."
     dropout = Remedy("Fork there, with dropout", "fork", step=step, changes={"dropout": 0.2})
     return Diagnosis("overfitting", sentence, step, (*([] if course.over else [_stop(course)]), dropout))
 
 
 def not_falling(course: Course) -> Diagnosis | None:
     """The loss has not come below what the mere frequency of the tokens gives."""
-    made = len(course.losses)
-    if made < max(STEPS, WARM_UPS * course.train.warmup_steps) or course.first_step != 1:
+    made, least = len(course.losses), max(STEPS, WARM_UPS * course.train.warmup_steps)
+    if made < least or course.first_step != 1:
         return None
     now, unigram, size = course.window(), course.baselines.get("unigram"), course.size
     against = unigram if unigram is not None else course.start
-    if now < against * (1 - FALLEN) or now < course.window(back=2) * (1 - FALLING):
+    if now < against * (1 - FALLEN):
+        return None
+    # Every fifth step of the last window, so that this does not come and go with each step.
+    lately = [end for end in range(max(least, made - size + 1), made + 1) if end % 5 == 0]
+    if all(course.median(end) < course.median(end - 2 * size) * (1 - FALLING) for end in lately):
         return None
     risen = max(median(course.losses[i : i + size]) for i in range(0, made - size + 1, size)) > course.start + RISEN
     large = risen or (unigram is not None and now < unigram * (1 + FALLEN))
@@ -191,9 +210,8 @@ def not_falling(course: Course) -> Diagnosis | None:
     sentence = (
         f"Not falling: {now:.2f} after {made:,} steps, and {known} {against:.2f}. The learning rate is too {cause}."
     )
-    label, factor = ("A tenth of the rate", 0.1) if large else ("Ten times the rate", 10.0)
-    remedies = () if course.over else (Remedy(label, "change", rate=_factor(course, factor)),)
-    return Diagnosis("not falling", sentence, None, remedies)
+    label, factor = ("a tenth of the rate", 0.1) if large else ("ten times the rate", 10.0)
+    return Diagnosis("not falling", sentence, None, (_at_a_rate(course, label, _factor(course, factor)),))
 
 
 def plateau(course: Course) -> Diagnosis | None:
@@ -222,10 +240,11 @@ def by_heart(course: Course) -> Diagnosis | None:
 
 
 def well(course: Course) -> Diagnosis:
-    """Nothing is wrong: what the validation beats, and since when."""
-    now, start = course.window(), course.start
-    if not course.held_out:
-        return Diagnosis("well", f"All well: the training loss came from {start:.2f} to {now:.2f}.")
+    """Nothing is known to be wrong: what the validation beats, and since when, or which way the loss went so far."""
+    now, start, unigram = course.window(), course.start, course.baselines.get("unigram")
+    fell = f"the training loss fell from {start:.2f} to {now:.2f}"
+    if not course.held_out and now < start:
+        return Diagnosis("well", f"All well: {fell}.")
     beaten = None
     for name, loss in course.baselines.items():
         since = next((step for step, val, _ in course.held_out if step > 0 and val < loss), None)
@@ -236,7 +255,15 @@ def well(course: Course) -> Diagnosis:
         best = min(val for _, val, _ in course.held_out)
         sentence = f"All well: on held-out text it beats {_SAID[name]} since step {since:,}; its lowest is {best:.2f}."
         return Diagnosis("well", sentence, since)
-    sentence = f"All well so far: the loss came from {start:.2f} to {now:.2f}. It is early to say more."
+    if now >= start:
+        sentence = f"he training loss was {start:.2f} at first and is {now:.2f}. It is early to say"
+        sentence = f"Not well yet: t{sentence} why." if now > start + RISEN else f"T{sentence} more."
+    elif unigram is not None and now >= unigram and len(course.losses) >= STEPS:
+        sentence = (
+            f"Slow: {fell} in {len(course.losses):,} steps, and how frequent each token is already gives {unigram:.2f}."
+        )
+    else:
+        sentence = f"So far so good: {fell}. It is early to say more."
     return Diagnosis("early", sentence)
 
 
@@ -248,16 +275,27 @@ def _factor(course: Course, times: float) -> float:
     return float(f"{course.rate * times:.3g}")
 
 
+def _at_a_rate(course: Course, label: str, rate: float) -> Remedy:
+    """Another learning rate: at once, or by going on where the run is over."""
+    if not course.over:
+        return Remedy(label[0].upper() + label[1:], "change", rate=rate)
+    if not course.came_to_its_end:
+        return Remedy(f"Go on at {label}", "go_on", rate=rate)
+    more = max(1, course.train.steps // 2)
+    return Remedy(f"Train {more:,} more at {label}", "go_on", rate=rate, more=more)
+
+
 def _stop(course: Course) -> Remedy:
     return Remedy("Stop, and keep the best", "stop")
 
 
 def _back_to_best(course: Course, times: float) -> list[Remedy]:
-    """Forking from the best weights, where there are any."""
-    if course.best is None or not course.best[0]:
+    """Forking from the best weights."""
+    if course.best is None:
         return []
     rate = float(f"{course.train.learning_rate * course.rate * times:.3g}")
     changes = {"learning_rate": rate}
     if course.train.optimizer == "muon":
         changes["muon_learning_rate"] = float(f"{course.train.muon_learning_rate * course.rate * times:.3g}")
-    return [Remedy(f"Fork from step {course.best[0]:,}, at a tenth of the rate", "fork", None, course.best[0], changes)]
+    label = f"Fork from step {course.best[0]:,}, at a tenth of the rate"
+    return [Remedy(label, "fork", step=course.best[0], changes=changes)]

@@ -15,7 +15,7 @@
     async function take(remedy, button) {
       if (remedy.action === 'fork') { glass.openFork(remedy); return; }
       button.disabled = true;
-      const reply = await glass.runs.control(remedy.action, null, remedy.rate === null ? {} : { rate: remedy.rate });
+      const reply = await glass.runs.control(remedy.action, null, Object.fromEntries(['rate', 'more'].filter((key) => remedy[key] !== null).map((key) => [key, remedy[key]])));
       button.disabled = false;
       wrong.hidden = reply.ok !== false;
       wrong.textContent = reply.ok === false ? reply.error || 'The server refused and gave no reason. Try once more.' : '';

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import gzip
 import json
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
 
 from training.config import TrainConfig
 from training.diagnosis import ALARMS, Diagnosis, diagnose
-from training.events import BaselinesKnown, Changed, Evaluated, Event, Failed, Started, Stepped
+from training.events import BaselinesKnown, Changed, Evaluated, Event, Failed, Finished, Started, Stepped
 from training.runs import event_of
 
 RECORDED = Path(__file__).with_name("recorded")
 HEALTHY = ("fast", "fast-noisy", "classic", "song", "tweets", "lyrics", "words", "regular")
 ILL = {
     "diverging": "not falling",  # it diverged, came back, and learns no more than how frequent each token is
+    "diverging-jumping": "not falling",
     "diverging-late": "diverging",
     "too-small-a-rate": "not falling",
     "overfitting": "overfitting",
     "overfitting-classic": "overfitting",
+    "overfitting-forked": "overfitting",
     "no-number": "no number",
 }
 
@@ -61,6 +65,36 @@ def test_what_is_wrong_is_said(name: str, kind: str) -> None:
     assert (running.kind, running.alarm) == (kind, True)
     assert running.remedies
     assert running.sentence.endswith(".")
+    over = diagnoses[-1].remedies  # nothing can be changed any more, but it can go on, or another can begin there
+    assert over
+    assert all(remedy.action in ("go_on", "fork") for remedy in over)
+
+
+@pytest.mark.parametrize("name", [*HEALTHY, *ILL])
+def test_it_does_not_change_its_mind_with_each_step(name: str) -> None:
+    kinds = [diagnosis.kind for diagnosis in told(*recorded(name))]
+    changes = sum(a != b for a, b in pairwise(kinds))
+    assert changes <= 3
+
+
+@pytest.mark.parametrize("name", [*HEALTHY, *ILL])
+def test_nothing_is_called_well_that_is_not(name: str) -> None:
+    """Not while it is no better than counting how frequent each token is, and never above where it began."""
+    events, train = recorded(name)
+    first = next(event.loss for event in events if isinstance(event, Stepped))
+    for i in range(len(events)):
+        found = diagnose(events[: i + 1], train)
+        losses = [event.loss for event in events[: i + 1] if isinstance(event, Stepped)]
+        if found is None or median(losses[-20:]) <= first:
+            continue
+        assert found.kind != "well"
+        assert not found.sentence.startswith(("All well", "So far so good"))
+    unigram = next((e.nats["unigram"] for e in events if isinstance(e, BaselinesKnown)), None)
+    held_out = [e.val_loss for e in events if isinstance(e, Evaluated) and e.val_loss is not None]
+    last = diagnose(events, train)
+    assert last is not None
+    if unigram is not None and held_out and held_out[-1] >= unigram:
+        assert last.kind != "well"
 
 
 def test_healthy_runs_end_with_what_they_beat() -> None:
@@ -133,11 +167,11 @@ def test_diverging_needs_a_rise_of_0_4_that_lasts() -> None:
 
 
 def test_not_falling_is_held_against_the_unigram() -> None:
-    assert kind(course([3.1] * 149, unigram=3.0)) == "well"
+    assert kind(course([3.1] * 149, unigram=3.0)) == "early"
     assert kind(course([3.1] * 150, unigram=3.0)) == "not falling"
     assert kind(course([3.1] * 150, unigram=3.19)) == "not falling"
-    assert kind(course([3.1] * 150, unigram=3.21)) == "well"
-    assert kind(course([3.1] * 150, unigram=3.0), warmup_steps=200) == "well"
+    assert kind(course([3.1] * 150, unigram=3.21)) == "early"
+    assert kind(course([3.1] * 150, unigram=3.0), warmup_steps=200) == "early"
     assert kind(course([4 - i / 200 for i in range(180)], unigram=3.0)) == "well"  # slow, and falling
     assert kind(course([4.0, *[3.9] * 160])) == "not falling"
     assert kind(course([4.0, *[3.8] * 160])) != "not falling"
@@ -162,6 +196,49 @@ def test_a_plateau_is_no_alarm_and_none_where_the_rate_is_small() -> None:
     assert found is not None
     assert not found.alarm
     assert found.remedies[0].rate == 0.5
+
+
+def test_an_alarm_outlives_one_low_window() -> None:
+    risen = [4.0, *[6.0] * 60]
+    assert kind(course([*risen, *[3.9] * 20, *[6.0] * 20])) == "diverging"
+    assert kind(course([*risen, *[3.9] * 20])) == "diverging"
+    assert kind(course([*risen, *[3.9] * 60])) != "diverging"
+
+
+def test_a_rise_is_no_good_news() -> None:
+    found = diagnose(course([4.0, *[9.0] * 12]), TrainConfig())
+    assert found is not None
+    assert found.sentence == "Not well yet: the training loss was 4.00 at first and is 9.00. It is early to say why."
+    slow = diagnose(course([4 - i / 200 for i in range(180)], unigram=3.0), TrainConfig(warmup_steps=0))
+    assert slow is not None
+    assert slow.sentence.startswith("All well")  # nothing held out: what it is held against is not known
+    beside = course([4 - i / 200 for i in range(180)], {170: (3.2, 3.2)}, unigram=3.0)
+    slow = diagnose(beside, TrainConfig(warmup_steps=0))
+    assert slow is not None
+    assert slow.sentence.startswith("Slow: the training loss fell from 4.00 to 3.15 in 180 steps")
+
+
+def test_overfitting_from_the_first_measurement_on() -> None:
+    """As in a fork, whose first measurement knows no training loss."""
+    falling = [1.5 - i / 50 for i in range(60)]
+    evals = {20: (1.2, 4.2), 40: (0.8, 4.4), 60: (0.4, 4.5)}
+    found = diagnose(course(falling, evals), TrainConfig())
+    assert found is not None
+    assert (found.kind, found.since) == ("overfitting", 0)
+    assert "are kept" not in found.sentence  # there are no weights of before the first step
+    assert kind(course([1.5] * 60, {step: (1.6, val) for step, (_, val) in evals.items()})) != "overfitting"
+    assert kind(course(falling, evals, unigram=0.3)) != "overfitting"
+
+
+def test_a_run_that_is_over_is_offered_more_steps() -> None:
+    flat = course([4.0, *[3.9] * 160])
+    for reason, label, more in (
+        ("stopped", "Go on at ten times the rate", None),
+        ("done", "Train 500 more at ten times the rate", 500),
+    ):
+        found = diagnose([*flat, Finished(161, 9.0, reason)], TrainConfig(steps=1000, warmup_steps=0))
+        assert found is not None
+        assert [(r.label, r.action, r.rate, r.more) for r in found.remedies] == [(label, "go_on", 10.0, more)]
 
 
 def test_remedies_follow_what_was_changed_already() -> None:
