@@ -283,7 +283,19 @@ def settings_of(run: Run) -> dict[str, Any]:
     documents = {"start_mark": recipe.start_mark, "max_documents": recipe.max_documents}
     settings |= {"cut": recipe.cut, **(documents if recipe.cut == "documents" else {})} | shape_of(run)
     settings |= {name: "none" if value is None else value for name, value in train.items() if name not in left_out}
-    return settings | {f"cleaning: {f.name}": getattr(recipe.cleaning, f.name) for f in fields(Cleaning)}
+    settings |= {f"cleaning: {f.name}": getattr(recipe.cleaning, f.name) for f in fields(Cleaning)}
+    return settings | history_of(run)
+
+
+def history_of(run: Run) -> dict[str, Any]:
+    """What no setting says of how a run came to be: where it began, and what was changed while it trained."""
+    parent, changes = run.info.parent, [event for event in run.log.since(0)[0] if isinstance(event, Changed)]
+    last = {e.step: f"× {e.rate:g}, batch {e.batch_size:,} after step {e.step:,}" for e in changes}
+    return {
+        "begins from": f"{parent.name}, step {parent.step:,}" if parent else "random weights",
+        "edited there": "; ".join(parent.edits) if parent and parent.edits else "nothing",
+        "rate and batch changed": "; ".join(last.values()) or "never",
+    }
 
 
 def shape_of(run: Run) -> dict[str, Any]:

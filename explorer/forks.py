@@ -12,7 +12,7 @@ from explorer.server import Server
 from explorer.session import Visitor
 from training.cleaning import Cleaning
 from training.corpus import Corpus
-from training.fork import find_fork, forkable_steps
+from training.fork import changes_of, checkpoint_step, find_fork, forkable_steps, in_force
 from training.runs import RunFolder, check_name, new_run_id
 from training.trainer import Trainer
 
@@ -33,13 +33,15 @@ class Forks:
         if not steps:
             raise JobError(f"{run.info.name} has no weights yet to begin a fork with: wait for its first checkpoint.")
         config = recipe.model_config(2)
-        values = {name: getattr(config if name == "dropout" else recipe.train, name) for name in SETTINGS}
-        if recipe.train.optimizer != "muon":
-            values.pop("muon_learning_rate")
+        names = [name for name in SETTINGS if name != "muon_learning_rate" or recipe.train.optimizer == "muon"]
+        changes = changes_of(run.folder)
+        each = [in_force(recipe, changes, step).train for step in steps]
+        exact = {name: step for name in ("best", "last") if (step := checkpoint_step(run.folder, name)) >= 0}
         return {
             "steps": steps,
+            "exact": exact,
             "planned": recipe.train.steps,
-            "settings": values,
+            "settings": [{n: getattr(config if n == "dropout" else train, n) for n in names} for train in each],
             "layers": config.layers,
             "heads": config.heads,
             "own_text": str(run.info.corpus.get("name", "")),

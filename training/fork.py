@@ -5,7 +5,8 @@ silenced heads.
 
 From `last` it takes over the optimizer and the order of the data too, so that a fork without changes goes on as its
 parent would have. `best` is exact, but its optimizer begins anew; so it does from a snapshot, whose weights are rounded
-to float16 as well. Steps are counted on from the parent's.
+to float16 as well. Steps are counted on from the parent's. Its learning rate and batch are those that were in force
+there, where they were changed in flight.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from model import GPT, Checkpoint, ConfigError, GPTConfig, Tokenizer, open_check
 from model.checkpoint import INDEX, read_extra, read_index
 from training.config import Recipe
 from training.corpus import Corpus, about
+from training.events import Changed
 from training.kept import read_text
 from training.origin import as_corpus
 from training.runs import Parent, RunError, RunFolder
@@ -79,8 +81,9 @@ def find_fork(
     if checkpoint.tokenizer is None:
         raise RunError(f"{info.name} has no tokenizer, so it cannot read a text: train a new run.")
     step = int(checkpoint.meta.get("step", 0))
-    wanted = {name: value for name, value in (changes or {}).items() if value != _now(info.recipe, name)}
-    recipe = _recipe(info.name, info.recipe, step, wanted, more, own_text=corpus is None)
+    before = in_force(info.recipe, changes_of(folder), step)
+    wanted = {name: value for name, value in (changes or {}).items() if value != _now(before, name)}
+    recipe = _recipe(info.name, before, step, wanted, more, own_text=corpus is None)
     model, edits = _model(checkpoint, recipe, silence)
     if recipe.train.optimizer != info.recipe.train.optimizer:
         tensors = {key: value for key, value in tensors.items() if not key.startswith("optimizer.")}
@@ -95,11 +98,27 @@ def find_fork(
 
 def forkable_steps(folder: RunFolder) -> list[int]:
     """The steps that a run can be forked at, rising: its snapshots and its checkpoints."""
-    return sorted({*folder.snapshots(), *(step for which in ("best", "last") if (step := _step(folder, which)) >= 0)})
+    kept = {checkpoint_step(folder, which) for which in ("best", "last")} - {-1}
+    return sorted({*folder.snapshots(), *kept})
 
 
-def _step(folder: RunFolder, which: str) -> int:
-    """Of a checkpoint; -1 where there is none."""
+def changes_of(folder: RunFolder) -> list[Changed]:
+    """What was changed in flight, in order."""
+    return [event for event, _ in folder.events_from(0) if isinstance(event, Changed)]
+
+
+def in_force(recipe: Recipe, changes: Sequence[Changed], step: int) -> Recipe:
+    """The recipe with the learning rates and the batch that its run had after a step, by what was changed in flight."""
+    last = next((change for change in reversed(changes) if change.step <= step), None)
+    if last is None:
+        return recipe
+    names = ("learning_rate", "muon_learning_rate")
+    rates = {name: float(f"{getattr(recipe.train, name) * last.rate:.12g}") for name in names}
+    return recipe.with_changes({**rates, "batch_size": last.batch_size})
+
+
+def checkpoint_step(folder: RunFolder, which: str) -> int:
+    """The step of `best` or `last`; -1 where there is none."""
     path = folder.checkpoint(which)
     try:
         return int(dict(read_index(path)["meta"])["step"]) if (path / INDEX).exists() else -1
@@ -109,7 +128,7 @@ def _step(folder: RunFolder, which: str) -> int:
 
 def _weights(folder: RunFolder, at: int | str) -> tuple[Checkpoint, str, dict[str, Tensor]]:
     """The model at a step in the best form there is, how exact it is, and the optimizer's state and generator."""
-    name, exact = folder.info().name, {_step(folder, which): which for which in ("best", "last")}
+    name, exact = folder.info().name, {checkpoint_step(folder, which): which for which in ("best", "last")}
     wanted = at if isinstance(at, str) else exact.get(at)
     if wanted not in ("best", "last", None):
         raise RunError(f"{at!r} is no step of {name}: give a number, best, or last.")

@@ -45,12 +45,20 @@
     }
 
     function build() {
-      const { count } = glass.fmt, last = offer.steps.at(-1);
-      const step = h('select', { class: 'g-field', 'aria-label': 'Step to fork at', 'data-testid': 'fork-step', onchange: () => { more.value = steps(); } },
-        [...offer.steps].reverse().map((s) => h('option', { value: s }, s === last ? `step ${count(s)}, the last` : `step ${count(s)}`)));
+      const { count } = glass.fmt, { best, last } = offer.exact;
+      const called = (s) => `step ${count(s)}${s === last ? ', the last checkpoint' : s === best ? ', the best checkpoint' : ''}`;
+      const step = h('select', { class: 'g-field', 'aria-label': 'Step to fork at', 'data-testid': 'fork-step', onchange: () => { more.value = steps(); follow(); } },
+        [...offer.steps].reverse().map((s) => h('option', { value: s }, called(s))));
       const steps = () => Math.max(1, offer.planned - Number(step.value) || Math.ceil(offer.planned / 2));
       const more = number('fork-more', steps(), { min: '1', step: '1' });
-      const settings = Object.entries(offer.settings).map(([name, value]) => [name, number(`fork-${name}`, value)]);
+      const inForce = () => offer.settings[offer.steps.indexOf(Number(step.value))];
+      let shown = inForce();
+      const settings = Object.entries(shown).map(([name, value]) => [name, number(`fork-${name}`, value)]);
+      /** Settings that were changed in flight differ from step to step; what the visitor typed stays. */
+      function follow() {
+        for (const [key, field] of settings) if (field.value === String(shown[key])) field.value = String(inForce()[key]);
+        shown = inForce();
+      }
       const text = h('select', { class: 'g-field', 'aria-label': 'Text', 'data-testid': 'fork-text' }, h('option', { value: '' }, `its own, ${glass.fmt.short(offer.own_text, 40)}`),
         offer.text === null ? null : h('option', { value: '1' }, `the one in Corpus, ${glass.fmt.short(offer.text, 40)}`));
       const name = h('input', { type: 'text', class: 'g-field', maxlength: '80', placeholder: 'Name of the fork', 'aria-label': 'Name of the fork', 'data-testid': 'fork-name' });

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from tests.explorer.test_page_protocol import documented, keys_of
 from tests.explorer.tiny import TEXT, over, sentence, tiny_trainer, token, visitor, watched
 from training.corpus import from_text
 from training.diagnosis import diagnose
-from training.events import Failed, Stepped
+from training.events import Changed, Failed, Stepped
+from training.runs import RunFolder
 
 
 def finished(server: Server, **changes: Any) -> str:
@@ -33,11 +35,12 @@ def press(server: Server, run: object, who: int = 1, **request: Any) -> dict[str
 def test_a_run_is_forked_from_the_page(server: Server) -> None:
     run = finished(server)
     offered = offer(server, run)
-    assert keys_of(offered) == documented("fork_offer: reply") - {"settings.muon_learning_rate"}
+    assert keys_of(offered) == documented("fork_offer: reply") - {"settings[].muon_learning_rate"}
     assert (offered["steps"], offered["planned"], offered["text"]) == ([0, 1, 2, 3, 4, 6], 6, None)
     assert offered["own_text"] == "tiny.txt"
     assert watched(server, run)["run"]["parent"] is None
-    settings = {**offered["settings"], "learning_rate": 0.003, "dropout": 0.1}
+    assert offered["exact"] == {"best": 6, "last": 6}
+    settings = {**offered["settings"][-1], "learning_rate": 0.003, "dropout": 0.1}
     reply = press(server, run, step=3, more=5, settings=settings, silence=[[0, 1]], name="mine")
     assert keys_of(reply) == documented("fork: reply")
     found = over(server.jobs.find(reply["run"]))
@@ -59,6 +62,22 @@ def test_a_run_is_forked_from_the_page(server: Server) -> None:
     assert (recipe.train.learning_rate, recipe.model["dropout"], recipe.train.steps) == (0.003, 0.1, 8)
     assert open_checkpoint(found.folder.path).config.dropout == 0.1
     assert found.info.corpus["name"] == "tiny.txt"
+
+
+def test_a_fork_has_what_was_in_force_at_its_step(server: Server) -> None:
+    """Changed in flight after step 3: the form and the fork of a later step have it, of an earlier one not."""
+    run = finished(server)
+    folder = RunFolder(server.jobs.root / run)
+    lines = (folder.path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    at = next(i for i, line in enumerate(lines) if '"step": 4' in line)
+    lines.insert(at, json.dumps(Changed(3, 0.1, 0.5, 2).to_dict()) + "\n")
+    (folder.path / "metrics.jsonl").write_text("".join(lines))
+    train = folder.info().recipe.train
+    rates = [each["learning_rate"] / train.learning_rate for each in offer(server, run)["settings"]]
+    assert rates == [1, 1, 1, 0.5, 0.5, 0.5]  # of the steps 0, 1, 2, 3, 4, 6
+    for step, rate, batch in ((2, 1.0, train.batch_size), (4, 0.5, 2)):
+        made = over(server.jobs.find(press(server, run, step=step, more=2)["run"])).info.recipe.train
+        assert (made.learning_rate, made.batch_size) == (rate * train.learning_rate, batch)
 
 
 def test_the_fork_of_a_visitor_s_own_text(server: Server) -> None:

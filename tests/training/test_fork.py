@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +75,30 @@ def test_the_first_loss_is_that_of_the_parent_s_model(
 
 def test_a_fork_of_the_last_without_changes_goes_on_as_its_parent_would(parent: RunFolder, tmp_path: Path) -> None:
     copied = tmp_path / "parent"
-    import shutil
-
     shutil.copytree(parent.path, copied)
     events = finish(Trainer.resumed(RunFolder(copied), more=7))
     forked = finish(fork(parent, tmp_path / "fork", "a fork", more=7))
     assert losses(forked) == losses(events)[40:]
     mine, theirs = state_of(tmp_path / "fork"), state_of(copied)
     assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
+
+
+def test_a_fork_goes_on_as_its_parent_would_that_was_changed_in_flight(tmp_path: Path) -> None:
+    first = trainer(tmp_path / "parent", steps=20)
+    first.change(rate=0.5, batch_size=6)
+    finish(first)
+    folder, copied = RunFolder(tmp_path / "parent"), tmp_path / "copied"
+    shutil.copytree(folder.path, copied)
+    events = finish(Trainer.resumed(RunFolder(copied), more=7))
+    run = fork(folder, tmp_path / "fork", "a fork", more=7)
+    before, train = folder.info().recipe.train, run.recipe.train
+    assert (train.learning_rate, train.batch_size) == (before.learning_rate / 2, 6)
+    forked = finish(run)
+    assert losses(forked) == losses(events)[20:]
+    mine, theirs = state_of(tmp_path / "fork"), state_of(copied)
+    assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
+    other = fork(folder, tmp_path / "other", "another", changes={"learning_rate": before.learning_rate}, more=7)
+    assert other.recipe.train.learning_rate == before.learning_rate
 
 
 def test_what_cannot_be_taken_over_begins_anew(parent: RunFolder) -> None:
