@@ -127,10 +127,8 @@ def curve_of(ref: str, run: Run) -> Curve:
             _put(steps, event)
         elif isinstance(event, Evaluated):
             _put(evals, event)
-    factor = beginning(run)["nats_to_bits"]
-    known = [e for e in evals if e.val_loss and e.bits_per_byte is not None]
-    if factor is None and known:  # of an older version, which did not write down how many bytes a token has
-        factor = (known[-1].bits_per_byte or 0.0) / (known[-1].val_loss or 1.0)
+    known = [(e.val_loss, e.bits_per_byte) for e in evals if e.val_loss and e.bits_per_byte is not None]
+    factor = known[-1][1] / known[-1][0] if known else beginning(run)["nats_to_bits"]
     baselines = next((event for event in events if isinstance(event, BaselinesKnown)), None)
     return Curve(ref, run, factor, steps, _tokens(run, events, steps), evals, baselines)
 

@@ -26,8 +26,8 @@ class Event:
 
 @dataclass(frozen=True)
 class Started(Event):
-    """The first line of a run. bytes_per_token: on average, in the held-out text where there is one; processes: how
-    many train together, where several do."""
+    """The first line of a run. bytes_per_token: of a target on average, of those held out where there are any;
+    processes: how many train together, where several do."""
 
     kind: ClassVar[str] = "started"
     steps: int

@@ -39,7 +39,7 @@ from training.threads import one_thread
 NO_NUMBER = "the loss is no longer a number"
 """What a run that broke in this way says first; diagnosis.py knows it by that."""
 _FIRST_SAMPLE = 40  # tokens
-_PIECE = 1 << 20  # tokens looked at together
+_PIECE, _ROWS = 1 << 20, 256  # tokens, and rows of a batch, that are looked at together
 _ONE = Lanes()
 
 
@@ -111,7 +111,7 @@ def train_steps(
     if not state.begun:
         state.begun = True
         several = group.size if group.size > 1 else None
-        size = bytes_per_token(data)
+        size = bytes_per_token(data, config.eval_tokens)
         yield Started(state.step, 0.0, config.steps, model.parameter_count(), model.device.type, size, several)
     while True:
         last = state.step >= config.steps
@@ -290,14 +290,18 @@ def evaluate(
     return nats / count, nats / math.log(2) / size if size else None
 
 
-def bytes_per_token(data: Data) -> float | None:
-    """UTF-8 bytes of a token on average, in the held-out text where there is one: what parts nats a token from bits
-    per byte. None for a text without bytes."""
-    ids = data.val if len(data.val) else data.train
+def bytes_per_token(data: Data, eval_tokens: int) -> float | None:
+    """UTF-8 bytes of a target on average: what parts nats a token from bits per byte. Of the very targets that
+    `evaluate` measures, so that it is the ratio of its two figures; of all of the training where nothing is held out.
+    None for a text without bytes."""
     counts = torch.zeros(len(data.token_bytes), dtype=torch.int64)  # (V,)
-    for part in torch.split(ids, _PIECE):  # no second copy of a long text, and nothing of one that stays on disk
-        counts += torch.bincount(part.long(), minlength=len(counts))
-    return float(counts.double() @ data.token_bytes.double()) / max(1, len(ids)) or None
+    for _, targets in data.held_out(eval_tokens, _ROWS):
+        counts += torch.bincount(targets[targets != MASKED], minlength=len(counts))
+    if not len(data.val):
+        for ids in data.sequences()[0]:
+            for part in torch.split(ids[1:], _PIECE):  # nothing of a text that stays on disk is copied whole
+                counts += torch.bincount(part.long(), minlength=len(counts))
+    return float(counts.double() @ data.token_bytes.double()) / max(1, int(counts.sum())) or None
 
 
 def sample(model: GPT, tokenizer: Tokenizer, config: TrainConfig, tokens: int) -> str:

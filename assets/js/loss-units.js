@@ -18,14 +18,14 @@
     try { localStorage.setItem(KEPT, name); } catch { /* forgotten at the next visit */ }
   }
 
-  /** Bits per byte for one nat per token of this run's text, the held-out part where there is one: the server's, else
-      that of the baselines or of the last evaluation; null where none of them is known. */
+  /** Bits per byte for one nat per token of this run's text: that of the last evaluation, so that both its figures are
+      its own; else the server's, or that of the baselines; null where none of them is known. */
   function factor({ run, evals, baselines }) {
+    const i = evals.val.findLastIndex((v, k) => curve.known(v) && v > 0 && curve.known(evals.bits_per_byte[k]));
+    if (i >= 0) return evals.bits_per_byte[i] / evals.val[i];
     if (run && curve.known(run.nats_to_bits)) return run.nats_to_bits;
     const b = baselines.find((one) => curve.known(one.bits) && one.value > 0);
-    if (b) return b.bits / b.value;
-    const i = evals.val.findLastIndex((v, k) => curve.known(v) && v > 0 && curve.known(evals.bits_per_byte[k]));
-    return i < 0 ? null : evals.bits_per_byte[i] / evals.val[i];
+    return b ? b.bits / b.value : null;
   }
 
   const bits = (nats, f) => (curve.known(nats) && f !== null ? nats * f : null);
@@ -43,12 +43,13 @@
     };
   }
 
-  /** The baselines, each with the step of the first evaluation that is below it, or null. Before the first step nothing is
-      learnt: what an untrained model is better at is luck. */
+  /** The baselines, each with the step of the first evaluation that is below it, or null; lost: the last one is not any more.
+      Before the first step nothing is learnt: what an untrained model is better at is luck. */
   function beaten({ baselines, evals }) {
+    const now = evals.val.findLast(curve.known);
     return baselines.filter((b) => curve.known(b.value)).map((b) => {
       const i = evals.val.findIndex((v, k) => evals.step[k] > 0 && curve.known(v) && v < b.value);
-      return { ...b, index: i, step: i < 0 ? null : evals.step[i] };
+      return { ...b, index: i, step: i < 0 ? null : evals.step[i], lost: i >= 0 && now >= b.value };
     });
   }
 
@@ -60,19 +61,21 @@
     if (state.evals.step.length && !heldOut(state)) return 'Nothing was held out of this text, so there is no validation loss, and no baselines: counting is measured on held-out text too.';
     if (!all.length || !heldOut(state)) return '';
     const list = (words, last = 'and') => (words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} ${last} ${words.at(-1)}`);
-    const steps = [...new Set(all.filter((b) => b.step !== null).map((b) => b.step))].sort((a, b) => a - b);
-    const done = steps.map((step) => `${list(all.filter((b) => b.step === step).map((b) => b.name))} from step ${count(step)}`);
-    const left = all.filter((b) => b.step === null).map((b) => b.name);
+    const told = (some) => list([...new Set(some.map((b) => b.step))].sort((a, b) => a - b)
+      .map((step) => `${list(some.filter((b) => b.step === step).map((b) => b.name))} from step ${count(step)}`));
+    const done = all.filter((b) => b.step !== null && !b.lost), lost = all.filter((b) => b.lost), left = all.filter((b) => b.step === null).map((b) => b.name);
     const not = GOES_ON.includes(state.run?.state) ? 'not yet' : 'not', words = list(left, 'or');
-    if (!done.length) return `On held-out text the model does ${not} beat ${words}.`;
-    return `On held-out text the model beats ${list(done)}${left.length ? `, but ${not} ${words}` : ''}.`;
+    const once = lost.length ? ` It beat ${told(lost)}, and does no more.` : '';
+    if (!done.length && !left.length) return `On held-out text the model beat ${told(lost)}, and does no more.`;
+    if (!done.length) return `On held-out text the model does ${not} beat ${words}.${once}`;
+    return `On held-out text the model beats ${told(done)}${left.length ? `, but ${not} ${words}` : ''}.${once}`;
   }
 
   function table(state) {
     const { fixed, count } = glass.fmt, f = factor(state);
     const head = ['counting alone', 'nats per token', 'bits per byte', 'beaten at step'].map((t) => h('th', { scope: 'col' }, t));
     const rows = beaten(state).map((b) => h('tr', { dataset: { baseline: b.name } }, h('th', { scope: 'row' }, b.name, SAID[b.name] ? h('small', {}, ` ${SAID[b.name]}`) : null),
-      h('td', {}, fixed(b.value)), h('td', {}, fixed(curve.known(b.bits) ? b.bits : bits(b.value, f))), h('td', {}, b.step === null ? 'not yet' : count(b.step))));
+      h('td', {}, fixed(b.value)), h('td', {}, fixed(curve.known(b.bits) ? b.bits : bits(b.value, f))), h('td', {}, b.step === null ? (GOES_ON.includes(state.run?.state) ? 'not yet' : '–') : count(b.step))));
     return h('table', { 'data-testid': 'loss-baselines' }, h('caption', { class: 'g-hidden' }, 'What counting alone gives on the held-out text'), h('thead', {}, h('tr', {}, head)), h('tbody', {}, rows));
   }
 

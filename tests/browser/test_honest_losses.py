@@ -40,7 +40,7 @@ def test_losses_in_both_units_and_the_steps_that_beat_counting(server: Server, v
         assert float(nats) == pytest.approx(known[name], abs=0.00051)
         assert float(bits) == pytest.approx(known[name] * ratio, abs=0.00051)
         first = next((s for s in range(20, STEPS + 1, 20) if val_loss(s) < known[name]), None)
-        assert step == ("not yet" if first is None else str(first))
+        assert step == ("–" if first is None else str(first))
         beaten[name] = first
     assert list(beaten) == ["uniform", "unigram", "bigram", "trigram", "back-off"]
     assert len(set(beaten.values())) > 2, "a curve that beats all at once tells little"
@@ -66,7 +66,8 @@ def test_what_is_beaten_in_words(opened: Page) -> None:
             const step = [0, 50, 100];
             const say = (state, val) => glass.losses.sentence({run: {state}, baselines, evals: {step, val}});
             return [say('running', [4, 3.5, 3.2]), say('running', [4, 2.5, 1.5]), say('finished', [4, 2.5, 2.2]),
-                    say('finished', [4, 0.9, 0.8])];
+                    say('finished', [4, 0.9, 0.8]), say('finished', [4, 2.5, 3.5]), say('finished', [4, 0.9, 2.2]),
+                    say('running', [4, 0.9, 3.3])];
         }"""
     )
     assert said == [
@@ -74,6 +75,10 @@ def test_what_is_beaten_in_words(opened: Page) -> None:
         "On held-out text the model beats unigram from step 50 and bigram from step 100, but not yet trigram.",
         "On held-out text the model beats unigram from step 50, but not bigram or trigram.",
         "On held-out text the model beats unigram, bigram and trigram from step 50.",
+        "On held-out text the model does not beat bigram or trigram. It beat unigram from step 50, and does no more.",
+        "On held-out text the model beats unigram from step 50."
+        " It beat bigram and trigram from step 50, and does no more.",
+        "On held-out text the model beat unigram, bigram and trigram from step 50, and does no more.",
     ]
 
 

@@ -22,8 +22,8 @@ from tests.explorer.test_runs import HOSTILE, Call, caller
 from tests.explorer.tiny import over, sentence, tiny_recipe, tiny_trainer
 from training.artifacts import smooth
 from training.config import Recipe
-from training.events import BaselinesKnown, Evaluated, Event, Finished, Started, Stepped
-from training.runs import RunFolder
+from training.events import BaselinesKnown, Changed, Evaluated, Event, Finished, Started, Stepped
+from training.runs import Parent, RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,7 +46,7 @@ def write(server: Server, run_id: str, events: list[Event], name: str = "a run",
 
 def steps(count: int, pace: float = 320.0) -> list[Event]:
     """A training of `count` steps of a tenth of a second, measured after every hundredth."""
-    found: list[Event] = [Started(0, 0.0, count, 99, "cpu", 2.0)]
+    found: list[Event] = [Started(0, 0.0, count, 99, "cpu", 2.1)]
     for step in range(1, count + 1):
         found.append(Stepped(step, step / 10, 4 * math.exp(-step / 500), 0.01, 1.0, pace))
         if step % 100 == 0:
@@ -172,6 +172,25 @@ def test_only_settings_that_differ_and_matter(server: Server) -> None:
     assert differences([server.jobs.find("a")]) == []
 
 
+def test_where_a_run_began_and_what_was_changed_while_it_trained(server: Server) -> None:
+    """A fork may have its parent's settings to the last one, and still be another run."""
+    one = write(server, "a", steps(100))
+    changes = [Changed(40, 4.0, 0.5, 4), Changed(60, 6.0, 0.5, 8), Changed(60, 6.0, 0.25, 8)]
+    parent = Parent("a", "the first", 50, "exact", "kept", ("layer 2, head 3 silenced",))
+    folder = RunFolder.create(
+        server.jobs.root / "b", "b", tiny_recipe(), {"name": "x.txt", "characters": 9}, None, parent
+    )
+    for event in (*changes, *steps(100)):
+        folder.append(event)
+    folder.close()
+    rows = {row["name"]: row["values"] for row in differences([server.jobs.find(one[4:]), server.jobs.find("b")])}
+    assert rows == {
+        "begins from": ["random weights", "the first, step 50"],
+        "edited there": ["nothing", "layer 2, head 3 silenced"],
+        "rate and batch changed": ["never", "× 0.5, batch 4 after step 40; × 0.25, batch 8 after step 60"],
+    }
+
+
 def test_one_text_under_two_names_is_no_difference(server: Server) -> None:
     refs = [write(server, name, steps(100)) for name in "ab"]
     one, other = (server.jobs.find(ref[4:]) for ref in refs)
@@ -212,7 +231,7 @@ def test_the_table_holds_every_measurement(server: Server, call: Call) -> None:
     assert float(row["loss_bits_per_byte"]) == pytest.approx(3.3 / math.log(2) / 2.1)
     row = next(row for row in rows if row["kind"] == "training" and row["step"] == "5")
     assert float(row["loss_nats_per_token"]) == 4 * math.exp(-5 / 500)
-    assert float(row["loss_bits_per_byte"]) == pytest.approx(4 * math.exp(-5 / 500) / math.log(2) / 2.0)
+    assert float(row["loss_bits_per_byte"]) == pytest.approx(4 * math.exp(-5 / 500) / math.log(2) / 2.1)
     assert [inert(text) for text in ("-1", "@x", "+1", "plain")] == ["'-1", "'@x", "'+1", "plain"]
     assert table_of([]).count("\n") == 1
 
@@ -236,7 +255,7 @@ def test_the_figure_shows_the_runs_own_numbers(server: Server, unit: str, axis: 
     ref = write(server, "a", [*events[:2], known, *events[2:]])
     chart = figure([curve_of(ref, server.jobs.find("a"))], unit, axis)
     raw, even, val = chart.data
-    factor = 1.0 if unit == "nats" else 1 / math.log(2) / 2.0
+    factor = 1.0 if unit == "nats" else 1 / math.log(2) / 2.1
     losses = [4 * math.exp(-step / 500) * factor for step in range(1, 201)]
     assert list(raw.y) == pytest.approx(losses)
     assert list(even.y) == pytest.approx(smooth(losses))

@@ -14,11 +14,12 @@ import torch.nn.functional as F
 
 from model import GPT, Tokenizer
 from model.gpt import KVCache
-from tests.training.tiny import CHAR, tiny_config, tiny_data, tiny_model
-from training.config import TrainConfig
-from training.data import Blocks, Data
+from tests.training.tiny import CHAR, SHAPE, tiny_config, tiny_data, tiny_model
+from training.config import Recipe, TrainConfig
+from training.corpus import from_text
+from training.data import Blocks, Data, build_tokenizer, prepare
 from training.events import Evaluated, Event, Finished, Sampled, Started, Stepped
-from training.loop import TrainingError, evaluate, pick_device, train_steps
+from training.loop import TrainingError, bytes_per_token, evaluate, pick_device, train_steps
 from training.optim import make_adamw
 
 MULTIBYTE = "Grüße, 日本語! 👍🏽 naïve café – “so”…\n" * 30
@@ -239,6 +240,30 @@ def test_a_measurement_over_byte_pairs() -> None:
     assert loss == pytest.approx(nats / (windows * 8), rel=1e-5)
     assert bits == pytest.approx(nats / math.log(2) / (len(text.encode()) - outside), rel=1e-5)
     assert len(text.encode()) - outside > 2 * windows * 8
+
+
+@pytest.mark.parametrize("held_out", [0.3, 0.0])
+@pytest.mark.parametrize("cut", ["blocks", "documents", "documents without a mark before"])
+def test_bytes_of_a_token_are_those_of_the_targets(cut: str, held_out: float) -> None:
+    """Nats and bits of an evaluation stand in the very ratio that a run says at its beginning."""
+    recipe = Recipe(
+        tokenizer="char", cut="blocks" if cut == "blocks" else "documents", start_mark=cut == "documents",
+        model=SHAPE, train=tiny_config(val_fraction=held_out),
+    )  # fmt: skip
+    corpus = from_text(MULTIBYTE)
+    tokenizer = build_tokenizer(corpus, recipe)
+    data = prepare(corpus, tokenizer, recipe)
+    model = tiny_model(vocab_size=tokenizer.vocab_size).eval()
+    size = bytes_per_token(data, 200)
+    assert size is not None
+    loss, bits = evaluate(model, data, 200, batch_size=3)
+    if loss is not None:
+        assert bits == pytest.approx(loss / math.log(2) / size, rel=1e-9)
+        return
+    parts = [ids.tolist()[1:] for ids in data.sequences()[0]]
+    count = sum(map(len, parts))
+    raw = sum(len(tokenizer.piece(i).raw) if i != tokenizer.end_of_text else 1 for ids in parts for i in ids)
+    assert size == pytest.approx(raw / count, rel=1e-9)
 
 
 def test_measuring_leaves_the_model_as_it_was() -> None:

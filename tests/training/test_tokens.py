@@ -211,7 +211,7 @@ data = open_tokens(folder / "large").prepare(PRESETS["fast"].recipe).data
 generator = torch.Generator().manual_seed(0)
 for _ in range(200):
     data.batch(64, generator)
-bytes_per_token(data)
+bytes_per_token(data, 20_000)
 print(json.dumps({"written": written / 1024, "read": (held() - before) / 1024}))
 """
 
