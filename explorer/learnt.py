@@ -29,7 +29,7 @@ from model.sampling import Settings
 from training.config import TrainConfig
 from training.corpus import split_text
 from training.evaluate import Evaluation, evaluate
-from training.kept import FOLDER, Texts, read_text
+from training.kept import FOLDER, Texts, documents_are_lines, read_text
 from training.verbatim import GRAM, MEMORISED, NEW, Index, Piece, verdict
 
 CORPORA = Path(__file__).resolve().parents[1] / "assets" / "corpora"
@@ -88,6 +88,7 @@ class Learnt:
         found = source.index.places(piece, PLACES)
         return {
             "count": high - low,
+            "unit": "document" if source.index.lines else "line",
             "places": [{"line": p.line, "before": p.before, "after": p.after} for p in found],
         }
 
@@ -167,7 +168,12 @@ class Learnt:
             raise JobError(_NOT_YOURS)
         folder = run.folder.path
         name = str(run.info.corpus.get("name", "its text"))
-        return self._indexes.get(("run", run_id, _changed(folder / FOLDER)), lambda: _source(name, read_text(folder)))
+
+        def read() -> Source | None:
+            texts = read_text(folder)
+            return _source(name, texts, lines=texts is not None and documents_are_lines(texts, run.info.recipe))
+
+        return self._indexes.get(("run", run_id, _changed(folder / FOLDER)), read)
 
     def _of_shipped(self, name: str) -> Source | None:
         """A shipped model's text, where assets/corpora has the one of that name and length."""
@@ -348,9 +354,9 @@ def beside(source: Source, length: int) -> tuple[str, bool]:
     return text[line : line + length], learnt_from
 
 
-def _source(name: str, texts: Texts | None, own: bool = True) -> Source | None:
-    """A source of these texts; None without a text that was learnt from."""
-    return Source(name, texts, Index(texts.train), own) if texts is not None and texts.train else None
+def _source(name: str, texts: Texts | None, own: bool = True, lines: bool = False) -> Source | None:
+    """A source of these texts, whose lines may be documents; None without a text that was learnt from."""
+    return Source(name, texts, Index(texts.train, lines=lines), own) if texts is not None and texts.train else None
 
 
 def _plain(tokenizer: Tokenizer, ids: Sequence[int]) -> str:

@@ -28,7 +28,8 @@ from pathlib import Path
 
 from training.corpus import read_corpus
 from training.files import CorpusError
-from training.kept import read_text
+from training.kept import documents_are_lines, read_text
+from training.runs import RunFolder
 from training.verbatim import Copied, Index, split, units_of, verdict
 
 WINDOW = 15  # words back in which a rhyme is looked for, as Malmi et al. have it
@@ -173,9 +174,12 @@ def report(text: str, index: Index | None = None) -> str:
         lines += [f"{f'copied runs of 8 {found.copied.units}':30s} {_percent(found.copied.share)}"]
         lines += [f"{'longest copied piece':30s} {found.longest_copy} characters", "", verdict(found.copied).sentence]
         for piece in sorted(index.pieces(text), key=len, reverse=True)[:5]:
-            (place,) = index.places(text[piece.start : piece.end], most=1)
+            found_there = text[piece.start : piece.end]
+            (place,) = index.places(found_there, most=1)
             more = f", {piece.count} places" if piece.count > 1 else ""
-            lines.append(f"  line {place.line:,}{more}: {text[piece.start : piece.end]!r}")
+            line = place.line + len(found_there) - len(found_there.lstrip("\n"))
+            shown = found_there.strip().replace("\n", " ↵ ")
+            lines.append(f"  {'document' if index.lines else 'line'} {line:,}{more}: {shown}")
     return "\n".join(lines)
 
 
@@ -187,20 +191,22 @@ def main(argv: list[str] | None = None) -> int:
     options = p.parse_args(argv)
     try:
         text = sys.stdin.read() if options.text == "-" else read_corpus(options.text).text
-        print(report(text, Index(_learnt_from(options.corpus)) if options.corpus else None))
-    except CorpusError as error:
+        print(report(text, _index_of(options.corpus) if options.corpus else None))
+    except ValueError as error:
         print(f"python -m training.evaluate: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _learnt_from(path: Path) -> str:
+def _index_of(path: Path) -> Index:
+    """Of a file, or of what a run learnt from."""
     if not path.is_dir():
-        return read_corpus(path).text
+        corpus = read_corpus(path)
+        return Index(corpus.text, lines=corpus.documents is not None and not any("\n" in d for d in corpus.documents))
     texts = read_text(path)
     if texts is None:
         raise CorpusError(f"{path} holds no text that a run kept: give the file that it was trained on.")
-    return texts.train
+    return Index(texts.train, lines=documents_are_lines(texts, RunFolder(path).info().recipe))
 
 
 def _percent(share: float | None) -> str:

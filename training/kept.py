@@ -59,6 +59,11 @@ def texts_of(corpus: Corpus, recipe: Recipe) -> Texts:
     return Texts(*split_text(corpus.text, fraction, recipe.tokenizer in ("word", "words")))
 
 
+def documents_are_lines(texts: Texts, recipe: Recipe) -> bool:
+    """Whether each line of the texts is a document, as with posts: what stands in two lines is not one piece then."""
+    return recipe.cut == "documents" and texts.lengths is None
+
+
 def keep_text(folder: Path, texts: Texts) -> None:
     """Keep the texts of a run in its folder; what was kept there before is replaced. Raises OSError."""
     place = folder / FOLDER

@@ -91,18 +91,25 @@ class Index:
     """A text that pieces are looked up in. Immutable, and so safe for several threads.
 
     Raises nothing: any string can be indexed, lone surrogates and an empty one included. Of a text longer than `most`
-    characters the first ones are indexed; `whole` tells.
+    characters the first ones are indexed; `whole` tells. lines: each line is a document of its own, as posts are, so
+    that no run of words goes from one line into the next (see `copied`).
     """
 
-    def __init__(self, text: str, most: int = MOST_CHARACTERS) -> None:
+    def __init__(self, text: str, most: int = MOST_CHARACTERS, lines: bool = False) -> None:
+        self.lines = lines
         self.whole = len(text) <= most
         self.text = text if self.whole else text[:most]
         self._suffixes = suffix_array(self.text)
         self._order = self._suffixes.data  # a memoryview gives single items several times faster than an array
         self.units = units_of(self.text)
         self._numbers: dict[str, int] = {}
-        ids = [self._numbers.setdefault(unit, len(self._numbers)) for unit in split(self.text, self.units)]
-        self._grams = np.unique(_hashes(np.array(ids, dtype=np.int64)))
+        parts = [
+            [self._numbers.setdefault(unit, len(self._numbers)) for unit in split(part, self.units)]
+            for part in self._parts(self.text)
+        ]
+        ids, within = _laid_out(parts)
+        self._grams = np.unique(_hashes(ids)[within])
+        self._short = {tuple(part) for part in parts if len(part) < GRAM} if lines else set[tuple[int, ...]]()
 
     @property
     def at_least(self) -> int:
@@ -182,18 +189,28 @@ class Index:
 
         Words are runs of letters and digits, case kept; what stands between two words (spaces, line breaks,
         punctuation) does not count. Where the corpus is written without spaces, the units are its characters, white
-        space left out.
+        space left out. Where lines are documents, the runs of each line are counted, and a line with fewer words than a
+        run as one; such lines alone say nothing unless one is copied.
         """
-        ids = np.array([self._numbers.get(unit, -1) for unit in split(text, self.units)], dtype=np.int64)
-        if len(ids) < GRAM:
-            return Copied(0, 0, self.units)
-        known = np.lib.stride_tricks.sliding_window_view(ids >= 0, GRAM).all(axis=1)
-        grams = _hashes(ids)
-        row = np.searchsorted(self._grams, grams)
-        inside = row < len(self._grams)
-        stands = np.zeros(len(grams), dtype=bool)
-        stands[inside] = self._grams[row[inside]] == grams[inside]
-        return Copied(int((known & stands).sum()), len(grams), self.units)
+        parts = [[self._numbers.get(unit, -1) for unit in split(part, self.units)] for part in self._parts(text)]
+        short = [tuple(part) for part in parts if 0 < len(part) < GRAM] if self.lines else []
+        copied, total = sum(part in self._short for part in short), len(short)
+        ids, within = _laid_out(parts)
+        if within.any():
+            known: NDArray[np.bool_] = np.lib.stride_tricks.sliding_window_view(ids >= 0, GRAM).all(axis=1)
+            grams = _hashes(ids)[within]
+            row = np.searchsorted(self._grams, grams)
+            inside = row < len(self._grams)
+            stands = np.zeros(len(grams), dtype=bool)
+            stands[inside] = self._grams[row[inside]] == grams[inside]
+            copied, total = copied + int((known[within] & stands).sum()), total + len(grams)
+        elif not copied:
+            total = 0
+        return Copied(copied, total, self.units)
+
+    def _parts(self, text: str) -> list[str]:
+        """What no run of words goes beyond."""
+        return text.split("\n") if self.lines else [text]
 
     def _reaches(self, text: str, start: int, end: int) -> bool:
         """Whether text[start:end] stands in the corpus."""
@@ -294,6 +311,14 @@ def _common(wanted: str, text: str, at: int) -> int:
         else:
             high = middle - 1
     return low
+
+
+def _laid_out(parts: Sequence[Sequence[int]]) -> tuple[Ints, NDArray[np.bool_]]:
+    """Parts end to end (N,), and which of the runs of GRAM ids lie in one part (N - GRAM + 1,)."""
+    ids = np.fromiter((number for part in parts for number in part), dtype=np.int64)
+    of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    within: NDArray[np.bool_] = np.equal(of[GRAM - 1 :], of[: max(0, len(of) - GRAM + 1)])
+    return ids, within
 
 
 def _hashes(ids: Ints) -> NDArray[np.uint64]:

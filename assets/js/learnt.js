@@ -25,12 +25,12 @@
 
   function placesOf(piece, reply, name, close) {
     const rows = reply.places.map((place) => h('li', {},
-      h('span', { class: 'g-learnt-line' }, `line ${count(place.line)}`),
+      h('span', { class: 'g-learnt-line' }, `${reply.unit} ${count(place.line)}`),
       h('bdi', { class: 'g-learnt-place', dir: 'auto' }, place.before, h('mark', {}, shorter(piece, 400)), place.after)));
     const more = reply.count - reply.places.length;
     return [
       h('div', { class: 'g-learnt-head' },
-        h('p', {}, 'Stands ', h('b', {}, times(reply.count)), ' in ', h('bdi', {}, name), more > 0 ? `; the first ${reply.places.length}:` : ':'),
+        h('p', {}, 'Stands ', h('b', {}, times(reply.count)), ' in what it learnt of ', h('bdi', {}, name), more > 0 ? `; the first ${reply.places.length}:` : ':'),
         h('button', { type: 'button', class: 'g-btn g-small', onclick: close }, 'Close')),
       h('ol', { class: 'g-learnt-list' }, rows),
     ];

@@ -115,7 +115,7 @@ def test_places_are_where_they_say(server: Server, learnt: Learnt) -> None:
     for place in found["places"]:
         assert place["before"] + piece + place["after"] in LEARNT
         assert lines[place["line"] - 1].startswith(piece)
-    assert ask(learnt.places, model=ref, piece="tulips") == {"ok": True, "count": 0, "places": []}
+    assert ask(learnt.places, model=ref, piece="tulips") == {"ok": True, "count": 0, "unit": "line", "places": []}
 
 
 def test_a_run_without_its_text_says_so_and_takes_the_one_in_the_corpus_tab(server: Server, learnt: Learnt) -> None:
@@ -165,9 +165,9 @@ def test_a_text_is_indexed_once_and_few_are_kept(
 ) -> None:
     built: list[str] = []
 
-    def counting(text: str) -> Index:
+    def counting(text: str, lines: bool) -> Index:
         built.append(text)
-        return Index(text)
+        return Index(text, lines=lines)
 
     monkeypatch.setattr("explorer.learnt.Index", counting)
     first = trained(server, Texts(LEARNT, ""))

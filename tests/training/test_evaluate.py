@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from training.config import Recipe
 from training.evaluate import distinct, evaluate, main, report, rhyme_density, rhymed_lines, rime
 from training.kept import Texts, keep_text
+from training.runs import RunFolder
 from training.verbatim import Copied, Index
 
 COUPLETS = """The moon was bright,
@@ -142,16 +144,32 @@ def test_the_report_says_what_was_measured() -> None:
         "90.9 %",
         "copied runs of 8 words         50.0 %",
         "Memorised: 50 %",
-        "line 1: ' a little",
+        "line 1: a little",
     ):
         assert words in said, said
     assert "copied" not in report("so a little mouse")
+
+
+def test_a_run_of_documents_is_looked_up_document_by_document(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was learnt by heart is memorised to the last run, in whatever order it is written down; and a short one."""
+    posts = [f"post {n} of the red fox says that number {n} is not a good one" for n in range(9)] + ["so it goes"]
+    run, written = tmp_path / "run", tmp_path / "written.txt"
+    RunFolder.create(run, "a run", Recipe(cut="documents"), {"name": "posts.csv"})
+    keep_text(run, Texts("\n".join(posts), ""))
+    written.write_text("\n".join([posts[7], posts[2], posts[9], posts[4]]), encoding="utf-8")
+    assert main([str(written), "--corpus", str(run)]) == 0
+    said = capsys.readouterr().out
+    assert "copied runs of 8 words         100.0 %" in said
+    assert f"document 8: {posts[7]}" in said
 
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     written, corpus, run = tmp_path / "written.txt", tmp_path / "corpus.txt", tmp_path / "run"
     written.write_text("a little mouse ran round the house of the cook\n", encoding="utf-8")
     corpus.write_text("and a little mouse ran round the house of the baker\n", encoding="utf-8")
+    RunFolder.create(run, "a run", Recipe(), {"name": "corpus.txt"})
     keep_text(run, Texts(corpus.read_text(encoding="utf-8"), ""))
     assert main([str(written), "--corpus", str(corpus)]) == 0
     from_file = capsys.readouterr().out

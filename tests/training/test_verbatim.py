@@ -136,6 +136,38 @@ def test_punctuation_and_line_breaks_do_not_hide_a_copy() -> None:
     assert index.copied("Roses are red -- violets are blue; sugar is").share == 1.0
 
 
+def test_where_lines_are_documents_no_run_goes_from_one_into_the_next() -> None:
+    rng = random.Random(5)
+    words = ["cat", "the", "a", "dog", "on"]
+    posts = [" ".join(rng.choice(words) for _ in range(rng.randint(1, 14))) for _ in range(300)]
+    index = Index("\n".join(posts), lines=True)
+    mine = [
+        rng.choice(posts) if n % 2 else " ".join(rng.choice(words) for _ in range(rng.randint(0, 14)))
+        for n in range(60)
+    ]
+    copied = total = 0
+    runs = {run for post in posts for run in zip(*(post.split()[i:] for i in range(8)), strict=False)}
+    for line in mine:
+        units = line.split()
+        for run in zip(*(units[i:] for i in range(8)), strict=False):
+            total, copied = total + 1, copied + (run in runs)
+        if 0 < len(units) < 8:
+            total, copied = total + 1, copied + (line in posts)
+    assert index.copied("\n".join(mine)) == Copied(copied, total, "words")
+    assert 0 < copied < total
+    assert index.copied("\n".join(rng.sample(posts, 50))).share == 1.0
+    across = " ".join([*posts[0].split()[-4:], *posts[1].split()[:4]])
+    assert Index("\n".join(posts)).copied(across).total >= index.copied(across).copied
+
+
+def test_short_documents_say_nothing_unless_one_is_copied() -> None:
+    index = Index("so it goes\nroses are red\n" + ROSES, lines=True)
+    assert index.copied("so it").share is None
+    assert index.copied("so it goes") == Copied(1, 1, "words")
+    assert index.copied("so it goes\nand on") == Copied(1, 2, "words")
+    assert index.copied("").share is None
+
+
 def test_scripts_without_spaces_are_counted_by_characters() -> None:
     corpus = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。何でも薄暗い所で泣いていた。" * 3
     index = Index(corpus)
