@@ -1,7 +1,8 @@
 """What a teacher or copied embeddings brought: a run beside one that differs from it in nothing else.
 
-The Train tab asks once a run is over. Runs are compared by the lowest loss on held-out text, in nats per token, which
-means the same for both because text, split, vocabulary and every other setting are the same.
+The Train tab asks once a run is over. Runs are compared by the lowest loss on held-out text: text, split and every
+other setting are the same. A student reads with its teacher's vocabulary, so that the same run without a teacher may
+have another one; then bits per byte are compared, and nats per token otherwise.
 """
 
 from __future__ import annotations
@@ -42,14 +43,13 @@ def compared(server: Server, run: Run, name: str, owner: str) -> dict[str, Any] 
         if info.id == run.info.id or not alike(run.info, info, name):
             continue
         other = server.jobs.find(info.id)
-        loss = lowest(other)
-        if other.state != "finished" or loss is None or not _same_vocabulary(run, other):
+        same = _same_vocabulary(run, other)
+        ours, loss = (best, lowest(other)) if same else (lowest(run, bits=True), lowest(other, bits=True))
+        if other.state != "finished" or ours is None or loss is None or not (same or name == "teacher"):
             continue
-        said = (
-            f"Lowest loss on held-out text: {best:.3f} with {what}, {loss:.3f} without (nats per token). "
-            "The run without: "
-        )
-        return {"taken": name, "with": best, "without": loss, "sibling": info.name, "sentence": said}
+        unit = "nats per token" if same else "bits per byte, as the vocabularies differ"
+        said = f"Lowest loss on held-out text: {ours:.3f} with {what}, {loss:.3f} without ({unit}). The run without: "
+        return {"taken": name, "with": ours, "without": loss, "sibling": info.name, "sentence": said}
     said = (
         f"To see what {what} brought, train the same again with {box} set to No model: the two losses then stand here."
     )
@@ -63,16 +63,19 @@ def alike(one: RunInfo, other: RunInfo, name: str) -> bool:
     return one.corpus.get("name") == other.corpus.get("name") and _plain(one.recipe, name) == _plain(other.recipe, name)
 
 
-def lowest(run: Run) -> float | None:
-    """The lowest loss on held-out text so far, in nats per token; None where nothing is held out."""
+def lowest(run: Run, bits: bool = False) -> float | None:
+    """The lowest loss on held-out text so far, in nats per token or bits per byte; None where nothing is held out."""
     evals = (event for event in run.log.since(0)[0] if isinstance(event, Evaluated))
-    return min((event.val_loss for event in evals if event.val_loss is not None), default=None)
+    losses = (event.bits_per_byte if bits else event.val_loss for event in evals)
+    return min((loss for loss in losses if loss is not None), default=None)
 
 
 def _plain(recipe: Recipe, name: str) -> dict[str, Any]:
     """All settings but those that go with `name`, in one form whichever way they were written."""
     values: dict[str, Any] = recipe.to_dict()
     values["model"] = recipe.model_config(2).to_dict()
+    if name == "teacher":  # a student has its teacher's, whatever the recipe says
+        values = {key: value for key, value in values.items() if key not in ("tokenizer", "vocab_size")}
     _, _, fields = TAKEN[name]
     values["train"] = {field: value for field, value in values["train"].items() if field not in fields}
     return values

@@ -63,7 +63,9 @@ def set_up(
     donor = _open(train.embeddings_from, "embeddings_from") if train.embeddings_from else None
     given = master.tokenizer if master is not None else None
     if given is not None:
-        recipe, chosen = recipe.with_changes({"tokenizer": given.kind}), {*chosen, "tokenizer"}
+        recipe, note = _as_its_teacher(recipe, given)
+        notes += [note] if note else []
+        chosen = {*chosen, "tokenizer", "vocab_size"}
     while True:
         try:
             tokenizer = given or learn(recipe)
@@ -86,6 +88,23 @@ def set_up(
     if donor is not None and donor.config.width != recipe.model_config(tokenizer.vocab_size).width:
         raise ConfigError(f"embeddings_from is a model of width {donor.config.width}: set the width to the same.")
     return Prepared(recipe, tokenizer, data, teacher, donor, texts_of(corpus, recipe), notes=tuple(notes))
+
+
+_READ = {"char": "characters", "word": "words", "words": "words without blanks", "bpe": "byte pairs", "gpt2": "GPT-2's"}
+
+
+def _as_its_teacher(recipe: Recipe, given: Tokenizer) -> tuple[Recipe, str]:
+    """The recipe with the vocabulary of its teacher, and a sentence where that is another one."""
+    taught = recipe.with_changes({"tokenizer": given.kind})
+    if given.kind == "bpe":
+        taught = taught.with_changes({"vocab_size": given.vocab_size})
+    if (taught.tokenizer, taught.vocab_size) == (recipe.tokenizer, recipe.vocab_size):
+        return recipe, ""
+    size = f", {recipe.vocab_size:,}" if recipe.tokenizer == "bpe" else ""
+    return taught, (
+        f"A student reads with its teacher's vocabulary: {_READ[given.kind]}, {given.vocab_size:,}, where the recipe "
+        f"has {_READ[recipe.tokenizer]}{size}."
+    )
 
 
 def _with_sample_prompt(recipe: Recipe, corpus: Corpus, tokenizer: Tokenizer) -> Recipe:

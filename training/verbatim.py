@@ -197,7 +197,7 @@ class Index:
         copied, total = sum(part in self._short for part in short), len(short)
         ids, within = _laid_out(parts)
         if within.any():
-            known: NDArray[np.bool_] = np.lib.stride_tricks.sliding_window_view(ids >= 0, GRAM).all(axis=1)
+            known = np.logical_and.reduce(np.lib.stride_tricks.sliding_window_view(ids >= 0, GRAM), axis=1)
             grams = _hashes(ids)[within]
             row = np.searchsorted(self._grams, grams)
             inside = row < len(self._grams)

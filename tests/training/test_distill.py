@@ -140,6 +140,10 @@ def test_a_run_with_both_says_what_came_of_it(tmp_path: Path) -> None:
     recipe = tiny_recipe(teacher=str(teacher), embeddings_from=str(donor), tokenizer="bpe", vocab_size=300)
     prepared = set_up(corpus, recipe)
     assert (prepared.tokenizer, prepared.recipe.tokenizer) == (CHAR, "char")  # the teacher's vocabulary
+    assert prepared.notes == (
+        f"A student reads with its teacher's vocabulary: characters, {CHAR.vocab_size}, where the recipe has byte "
+        "pairs, 300.",
+    )
     trainer = Trainer(RunFolder.create(tmp_path / "run", "run", prepared.recipe, about(corpus)), prepared)
     events = finish(trainer)
     [copied] = [event for event in events if isinstance(event, Copied)]
@@ -148,6 +152,16 @@ def test_a_run_with_both_says_what_came_of_it(tmp_path: Path) -> None:
     assert [event for event in events if isinstance(event, Evaluated)][-1].val_loss is not None
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["tokens"] for line in lines if line["event"] == "copied"] == [copied.tokens]
+
+
+def test_the_recipe_of_a_student_says_its_vocabulary(tmp_path: Path) -> None:
+    """So that config.yaml is true, and the same again from it is the same."""
+    pairs = Tokenizer.bpe(TEXT, 270)
+    teacher = saved(tmp_path / "teacher", pairs)
+    prepared = set_up(tiny_corpus(), tiny_recipe(teacher=str(teacher)))
+    assert (prepared.recipe.tokenizer, prepared.recipe.vocab_size) == ("bpe", pairs.vocab_size)
+    assert len(prepared.notes) == 1
+    assert set_up(tiny_corpus(), prepared.recipe).notes == ()
 
 
 def test_models_that_are_not_there_are_refused_before_anything_is_written(tmp_path: Path) -> None:
