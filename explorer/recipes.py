@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from model import ConfigError, Tokenizer
 from training.config import Recipe
 from training.corpus import Corpus
 from training.data import MASKED, build_tokenizer, documents_of
-from training.estimate import amount, foreseen
+from training.estimate import amount, check_fits, foreseen
 from training.fitting import cleaned
 from training.presets import PRESETS
 from training.setup import Prepared, set_up
@@ -84,21 +85,44 @@ def foretell(preset: str, *values: Any) -> str:
     """What the settings come to, before anything starts; or what is wrong with them."""
     try:
         recipe = recipe_of(preset, values)
+        check_fits(recipe.model_config(_entries(recipe) or 2), recipe.train)
     except ValueError as error:
-        return f"**Cannot be trained:** {error}"
+        return f"**Cannot be trained:** {in_words(error)}"
     train = recipe.train
     body = 2 * recipe.model_config(1).parameters() - recipe.model_config(2).parameters()  # less 1 entry's share
     most = "up to " if recipe.cut == "documents" else ""
     seen = train.steps * train.batch_size * train.accumulate * recipe.model_config(1).context
-    # Of characters there are rarely more; how many words there are only the text tells.
-    vocabulary = {"char": 100, "bpe": recipe.vocab_size, "gpt2": GPT2_TOKENS}.get(recipe.tokenizer)
-    memory = ""
+    vocabulary, memory = _entries(recipe), ""
     if vocabulary is not None:
         memory = f" That takes about {amount(foreseen(recipe.model_config(vocabulary), train, 1).memory)} of memory."
     return (
         f"{millions(body)} parameters besides the vocabulary; "
         f"it will read {most}{seen:,} tokens in {train.steps:,} steps.{memory}"
     )
+
+
+def _entries(recipe: Recipe) -> int | None:
+    """Of the vocabulary, about; of characters there are rarely more, and how many words there are only a text tells."""
+    return {"char": 100, "bpe": recipe.vocab_size, "gpt2": GPT2_TOKENS}.get(recipe.tokenizer)
+
+
+_BOXES = {
+    "muon_learning_rate": "Muon's learning rate", "learning_rate": "learning rate", "batch_size": "batch",
+    "warmup_steps": "warm-up", "weight_decay": "weight decay", "grad_clip": "gradient limit",
+    "val_fraction": "held out", "vocab_size": "vocabulary", "max_documents": "most documents",
+    "teacher_share": "the teacher's share", "teacher_temperature": "its temperature",
+}  # fmt: skip
+_ELSEWHERE = re.compile(
+    r" \(accumulate [^)]*\)|, or share it out among [^,]* with torchrun,[^,]*(?:,[^,]*)?--batch-size 1"
+)
+
+
+def in_words(error: Exception | str) -> str:
+    """A sentence for the page: its boxes have labels where the command line has names, and some are there alone."""
+    sentence = _ELSEWHERE.sub("", str(error))
+    for name, label in _BOXES.items():
+        sentence = re.sub(rf"\b{name}\b", label, sentence, flags=re.IGNORECASE)
+    return sentence[:1].upper() + sentence[1:]
 
 
 def text_of(visitor: Visitor, recipe: Recipe) -> tuple[Corpus, Recipe, str]:
@@ -167,13 +191,18 @@ def examples(server: Server, visitor: Visitor, preset: str, *values: Any) -> dic
     ]
     facts = [f"The vocabulary has {tokenizer.vocab_size:,} tokens"]
     if recipe.cut == "documents":
-        whole = documents_of(corpus)[: recipe.max_documents or None]
-        facts.insert(0, f"{len(whole):,} documents")
+        every = documents_of(corpus)
+        whole = every[: recipe.max_documents or None]
+        facts.insert(0, f"{len(whole):,} {f'of {len(every):,} ' if len(whole) < len(every) else ''}documents")
         longer = sum(end - begin > data.context + 1 for begin, end in _documents(data))
         if longer:
             facts.append(f"Longer than the context of {data.context}, and therefore cut: {longer:,}")
     else:
         facts.insert(0, f"A stream of {len(data.train):,} tokens")
+    read = visitor.text().text
+    if len(corpus.text) < len(read) and not visitor.cleaning.active:
+        steps = f"The recipe cleans the text first ({recipe.cleaning})"
+        facts.insert(0, f"{steps}: {len(corpus.text):,} of {len(read):,} characters stay")
     return {
         "cut": recipe.cut,
         "start_mark": recipe.cut == "documents" and recipe.start_mark,

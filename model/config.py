@@ -54,16 +54,11 @@ class GPTConfig:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ConfigError(f"{name} is {value!r}; it has to be a whole number of at least 1.")
         if self.width % self.heads:
-            below = max(self.width // self.heads, 1) * self.heads
-            raise ConfigError(
-                f"width {self.width} cannot be shared out among {self.heads} heads: use a width of {below} or "
-                f"{below + self.heads}, or {_divisor_near(self.width, self.heads)} heads."
-            )
+            what = f"width {self.width} cannot be shared out among {self.heads} heads"
+            raise ConfigError(f"{what}: {self._widths_near()}.")
         if self.positions == "rotary" and self.d_head % 2:
-            raise ConfigError(
-                f"rotary positions turn pairs of numbers, but each head is {self.d_head} wide: "
-                f"use a width of {self.heads * (self.d_head + 1)} or learned positions."
-            )
+            what = f"rotary positions turn pairs of numbers, but each head is {self.d_head} wide"
+            raise ConfigError(f"{what}: {self._widths_near()}, or learned positions.")
         for name, choices in (("activation", Activation), ("norm", Norm), ("positions", Positions)):
             if getattr(self, name) not in get_args(choices):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(get_args(choices))}.")
@@ -73,6 +68,18 @@ class GPTConfig:
             raise ConfigError("head_bias needs a head of its own: set tied_head to false, or head_bias to false.")
         if not self.norm_eps > 0:
             raise ConfigError(f"norm_eps is {self.norm_eps}; it has to be above 0 (1e-5 is usual).")
+
+    def _widths_near(self) -> str:
+        """Widths and a number of heads that go with each other, near those that do not."""
+        pair = 2 if self.positions == "rotary" else 1
+        unit = self.heads * pair
+        below = self.width // unit * unit
+        said = f"use a width of {f'{below} or ' if below else ''}{below + unit}"
+        fitting = [heads for heads in range(1, self.width + 1) if self.width % (heads * pair) == 0]
+        if not fitting:
+            return said
+        heads = min(fitting, key=lambda count: (abs(count - self.heads), count))
+        return f"{said}, or {heads} head{'s' if heads > 1 else ''}"
 
     @property
     def d_head(self) -> int:
@@ -107,10 +114,6 @@ class GPTConfig:
         if "vocab_size" not in values:
             raise ConfigError("vocab_size is missing: say how many tokens the vocabulary has.")
         return cls(**values)
-
-
-def _divisor_near(width: int, heads: int) -> int:
-    return min((d for d in range(1, width + 1) if width % d == 0), key=lambda d: (abs(d - heads), d))
 
 
 SIZES: dict[str, dict[str, int]] = {

@@ -19,9 +19,9 @@ from training.cleaning import accounts, from_options
 from training.config import Recipe, TrainConfig
 from training.console import follow, leave_signals_to_the_first
 from training.corpus import about
-from training.data import build_tokenizer
+from training.data import build_tokenizer, documents_of
 from training.distributed import ALONE, Group, Ranks, check_sharding, join_others, launched, restarted
-from training.estimate import Estimate, foreseen, report
+from training.estimate import Estimate, TooLarge, foreseen, report
 from training.events import Finished
 from training.fitting import GIVES_WAY, cleaned
 from training.flags import changes_of, chosen_by, named, parser, recipe_of, settings, text_to_train_on
@@ -209,23 +209,27 @@ def _estimate(options: dict[str, Any], recipe: Recipe, changes: dict[str, Any]) 
         recipe = recipe.with_changes(changes | asdict(from_options(options, recipe.cleaning)))
         if isinstance(found, TokenFiles):
             recipe = found.fitted(recipe)
-        vocab_size = _vocabulary(recipe, found)
+            vocab_size = found.tokenizer.vocab_size
+        else:  # as it will be carried out, where a short text allows less
+            try:
+                prepared, _ = _prepared(found, recipe, chosen_by(options, changes), lambda *_: None)
+            except TooLarge:  # which is what was to be known
+                vocab_size = build_tokenizer(found.corpus, recipe).vocab_size
+            else:
+                _say(*prepared.notes)
+                recipe, vocab_size = prepared.recipe, prepared.tokenizer.vocab_size
     else:
         recipe = recipe.with_changes(changes)
-        vocab_size = _vocabulary(recipe, None)
+        vocab_size = _vocabulary(recipe)
     estimate: Estimate = foreseen(recipe.model_config(vocab_size), recipe.train, measure=True)
     print(report(estimate))
     return 0
 
 
-def _vocabulary(recipe: Recipe, found: Found | TokenFiles | None) -> int:
-    if isinstance(found, TokenFiles):
-        return found.tokenizer.vocab_size
+def _vocabulary(recipe: Recipe) -> int:
     if recipe.tokenizer in ("gpt2", "bpe"):
         return Tokenizer.gpt2().vocab_size if recipe.tokenizer == "gpt2" else recipe.vocab_size
-    if found is None:
-        raise ConfigError(f"the vocabulary of {recipe.tokenizer} follows from the text: give the CORPUS as well.")
-    return build_tokenizer(found.corpus, recipe).vocab_size
+    raise ConfigError(f"the vocabulary of {recipe.tokenizer} follows from the text: give the CORPUS as well.")
 
 
 def begin(
@@ -284,6 +288,8 @@ def _prepared(
         done, recipe, note = cleaned(corpus, recipe, chosen)
         corpus = done.corpus
         say(*accounts(done))
+    if recipe.max_documents and recipe.max_documents < (count := len(documents_of(corpus))):
+        say(f"It learns from the first {recipe.max_documents:,} of {count:,} documents (--max-documents).")
     if size not in (None, len(corpus.text)) and found.ready is None:
         say(f"It is not the text that the config tells of: {len(corpus.text):,} characters are left, not {size:,}.")
 

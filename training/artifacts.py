@@ -135,4 +135,4 @@ def write_recipe(path: Path, recipe: Recipe, name: str, data: Mapping[str, Any] 
 def _line(name: str, value: Any, help: str, indent: str = "") -> str:
     written = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9)
     setting = f"{indent}{name}: {written.removesuffix(chr(10)).removesuffix('...').strip()}"
-    return f"{setting:<{_MARGIN}}# {help}" if help else setting
+    return f"{setting:<{_MARGIN - 2}}  # {help}" if help else setting

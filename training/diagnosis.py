@@ -253,7 +253,8 @@ def well(course: Course) -> Diagnosis:
     if beaten is not None:
         name, since = beaten
         best = min(val for _, val, _ in course.held_out)
-        sentence = f"All well: on held-out text it beats {_SAID[name]} since step {since:,}; its lowest is {best:.2f}."
+        said = f"on held-out text it beats {_SAID[name]} since step {since:,}; its lowest loss is {best:.2f} nats"
+        sentence = f"All well: {said} per token."
         return Diagnosis("well", sentence, since)
     if now >= start:
         sentence = f"he training loss was {start:.2f} at first and is {now:.2f}. It is early to say"

@@ -126,13 +126,17 @@ def speed(config: GPTConfig, train: TrainConfig) -> float:
             return 2.0 * (done - 1) * rows * config.width * config.d_mlp / passed
 
 
+class TooLarge(ConfigError):
+    """A training that cannot fit in the memory of a machine; the message says what would."""
+
+
 def check_fits(config: GPTConfig, train: TrainConfig) -> None:
-    """Raises ConfigError where a training cannot fit in the memory of this machine, saying what would."""
+    """Raises TooLarge where a training cannot fit in the memory of this machine, saying what would."""
     room, where = memory_of(train)
     estimate = foreseen(config, train)
     if estimate.memory <= room:
         return
-    raise ConfigError(
+    raise TooLarge(
         f"this needs about {amount(estimate.memory)} of memory (weights {amount(estimate.weights)}, gradients "
         f"{amount(estimate.gradients)}, optimizer {amount(estimate.optimizer)}, activations of a batch "
         f"{amount(estimate.activations)}), and {where} has {amount(room)}: {_remedy(config, train, room)}."
@@ -181,7 +185,8 @@ def duration(seconds: float) -> str:
     for size, name in ((86_400 * 365, "years"), (86_400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"about {seconds / size:,.0f} {name}"
-    return f"about {max(1, round(seconds)):,} seconds"
+    count = max(1, round(seconds))
+    return f"about {count:,} second{'s' if count > 1 else ''}"
 
 
 def _remedy(config: GPTConfig, train: TrainConfig, room: int) -> str:
@@ -192,12 +197,15 @@ def _remedy(config: GPTConfig, train: TrainConfig, room: int) -> str:
         smaller = replace(train, batch_size=batch)
         if foreseen(config, smaller).memory <= room:
             parts = -(-train.batch_size // batch) * train.accumulate
-            return f"use batch_size {batch}, with accumulate {parts} for the same batch"
+            return f"use batch_size {batch} (accumulate {parts} learns from as much in a step)"
     offers = list[str]()
     for count in (2**n for n in range(1, 13)):
         apart = replace(train, batch_size=1, sharding="fsdp", optimizer="adamw")
         if foreseen(config, apart, count).memory <= room:
-            offers.append(f"share it out among {count} such devices with torchrun and --sharding fsdp, batch_size 1")
+            offers.append(
+                f"share it out among {count} such devices with torchrun, --sharding fsdp, --optimizer adamw and "
+                "--batch-size 1"
+            )
             break
     for name, preset in reversed(EVERY.items()):
         shape = preset.recipe.model_config(config.vocab_size)

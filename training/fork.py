@@ -22,7 +22,7 @@ from torch import Tensor
 from model import GPT, Checkpoint, ConfigError, GPTConfig, Tokenizer, open_checkpoint
 from model.checkpoint import INDEX, read_extra, read_index
 from training.config import Recipe
-from training.corpus import Corpus, about
+from training.corpus import Corpus, TooShort, about
 from training.events import Changed
 from training.kept import read_text
 from training.origin import as_corpus
@@ -198,7 +198,14 @@ def silence_head(model: GPT, layer: int, head: int) -> None:
 
 def _prepared(folder: RunFolder, name: str, corpus: Corpus | None, recipe: Recipe, tokenizer: Tokenizer) -> Prepared:
     if corpus is not None:
-        return set_up(corpus, recipe, lambda _: tokenizer)
+        try:
+            return set_up(corpus, recipe, lambda _: tokenizer)
+        except TooShort as error:
+            raise RunError(
+                f"{corpus.name} is too short for a fork of {name}, which reads {error.context:,} tokens at a time: it "
+                f"gives {error.train:,} tokens to train on and {error.held_out:,} to validate on. Give a longer text, "
+                "or train a new run."
+            ) from error
     texts = read_text(folder.path)
     if texts is None:
         raise RunError(f"the text of {name} is not in its folder: give the fork a text.")

@@ -12,6 +12,7 @@ How much of a long text is counted depends on the clock, and `Figures.read` says
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import time
@@ -313,6 +314,8 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"python -m training.tokenizer_bench: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read it has read enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -333,7 +336,7 @@ def _compare(parts: Parts, sentence: str, entries: int, merges: list[int]) -> No
         longest_of_all = " ".join(_shown(piece) for piece in found.longest)
         print(
             f"{kind:6}{found.entries:9,}{found.tokens_per_character:13.3f}{found.characters_per_token:13.2f}"
-            f"{found.used_share:9.1%}{found.unknown_share:9.1%}{took:>11}  {longest_of_all}"
+            f"{_share(found.used_share):>9}{_share(found.unknown_share):>9}{took:>11}  {longest_of_all}"
         )
         strips.append(f"{kind:6}{'|'.join(_shown(item) for item in strip(tokenizer, sentence))}")
         notices += [found.notice] if found.notice else []
@@ -343,6 +346,10 @@ def _compare(parts: Parts, sentence: str, entries: int, merges: list[int]) -> No
                 cut = "|".join(_shown(tokenizer.piece(number)) for number in grown.at(known))
                 strips.append(f"{'':6}after {min(known, grown.total):,} of {grown.total:,} merges: {cut}")
     print("", *strips, *notices, sep="\n")
+
+
+def _share(share: float) -> str:
+    return "<0.1%" if 0 < share < 0.001 else f"{share:.1%}"
 
 
 def _measured(kind: str, parts: Parts, entries: int) -> tuple[Tokenizer, Figures]:

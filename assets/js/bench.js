@@ -242,10 +242,13 @@
   function sizeControl([low, high], begun, change) {
     const range = h('input', { type: 'range', class: 'g-bench-range', min: low, max: high, step: 1, value: 512, 'aria-label': 'Entries of the own BPE', 'data-testid': 'bench-entries' });
     const field = h('input', { type: 'number', class: 'g-num g-bench-number', min: low, max: high, step: 1, value: 512, 'aria-label': 'Entries of the own BPE, as a number', 'data-testid': 'bench-entries-number' });
+    const limit = h('small', { class: 'g-bench-limit', role: 'status', 'data-testid': 'bench-limit' });
     let timer = 0;
     function set(value, wait) {
       const n = Math.max(low, Math.min(high, Math.round(value)));
       if (!Number.isFinite(n)) { field.value = range.value; return; }
+      const { count } = glass.fmt;
+      limit.textContent = n === Math.round(value) ? '' : `${count(low)} (256 bytes and an end of text) to ${count(high)} here`;
       range.value = field.value = n;
       filled(range);
       clearTimeout(timer);
@@ -256,7 +259,7 @@
     field.addEventListener('change', () => set(field.value === '' ? NaN : +field.value, 0));
     for (const box of [range, field]) box.addEventListener('keydown', (event) => event.stopPropagation());
     filled(range);
-    return h('div', { class: 'g-bench-size' }, h('span', {}, 'entries'), range, field);
+    return h('div', { class: 'g-bench-size' }, h('span', {}, 'entries'), range, field, limit);
   }
 
   glass.component('bench', function ({ element, props, server }) {

@@ -151,7 +151,7 @@
     const words = [], marks = [], name = (b) => `${b.name} ${b.value.toFixed(2)}`;
     for (const b of [...fr.shown].sort((a, c) => c.value - a.value)) {
       const at = Math.round(fr.y(b.value)) + 0.5, beaten = Number.isFinite(b.step);
-      const label = name(b) + (beaten && fr.wide ? `, beaten at ${b.step.toLocaleString('en-US')}` : '');
+      const label = name(b) + (beaten && fr.wide ? `, beaten by ${b.step.toLocaleString('en-US')}` : '');
       g.strokeStyle = ink.cut; g.lineWidth = 1.25; g.setLineDash([5, 4]);
       g.beginPath(); g.moveTo(fr.box.left, at); g.lineTo(fr.box.right, at); g.stroke();
       g.setLineDash([]);

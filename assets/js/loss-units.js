@@ -73,7 +73,7 @@
 
   function table(state) {
     const { fixed, count } = glass.fmt, f = factor(state);
-    const head = ['counting alone', 'nats per token', 'bits per byte', 'beaten at step'].map((t) => h('th', { scope: 'col' }, t));
+    const head = ['counting alone', 'nats per token', 'bits per byte', 'beaten by step'].map((t) => h('th', { scope: 'col' }, t));
     const rows = beaten(state).map((b) => h('tr', { dataset: { baseline: b.name } }, h('th', { scope: 'row' }, b.name, SAID[b.name] ? h('small', {}, ` ${SAID[b.name]}`) : null),
       h('td', {}, fixed(b.value)), h('td', {}, fixed(curve.known(b.bits) ? b.bits : bits(b.value, f))), h('td', {}, b.step === null ? (GOES_ON.includes(state.run?.state) ? 'not yet' : '–') : count(b.step))));
     return h('table', { 'data-testid': 'loss-baselines' }, h('caption', { class: 'g-hidden' }, 'What counting alone gives on the held-out text'), h('thead', {}, h('tr', {}, head)), h('tbody', {}, rows));

@@ -196,7 +196,7 @@
   function samples() {
     const list = h('ol', { class: 'g-run-samples', reversed: true, tabindex: '0', 'aria-label': 'Samples, newest first' });
     const node = h('div', { class: 'g-run-sample-box' }, h('h3', { class: 'g-title' }, 'What it writes'),
-      h('p', { class: 'g-say' }, 'A sample from each snapshot, newest on top.'), list);
+      h('p', { class: 'g-say' }, 'A sample every so many steps, newest on top.'), list);
     let shown = 0, of = null;
     function show(state) {
       node.hidden = !state.samples.length;

@@ -119,7 +119,7 @@
         h('p', { class: 'g-say' }, 'The batch that was just learnt from, each token coloured by what it cost before the update (nats; the stronger, the more of a surprise). ',
           h('span', { class: 'g-cost-key', 'aria-hidden': 'true' }, '0', h('i', {}), shade.most.toFixed(1))),
         h('p', { class: 'g-step-sum' }, 'Mean ', h('b', { 'data-testid': 'step-loss' }, fixed(found.loss, 4)), ' nats per token; learning rate ', h('b', {}, rate(found.learning_rate)), '; gradient norm ', h('b', {}, fixed(found.grad_norm, 3)), '.'),
-        box, h('div', { class: 'g-step-more' }, more, found.more ? h('small', {}, `${count(found.more)} more rows of the batch are not shown here.`) : null), reading,
+        box, h('div', { class: 'g-step-more' }, more, found.more ? h('small', {}, `${count(found.more)} more row${found.more > 1 ? 's of the batch are' : ' of the batch is'} not shown here.`) : null), reading,
         h('div', { class: 'g-loss-table g-step-layers' }, layers(found.parts)),
         h('p', { class: 'g-say' }, 'Gradient norm: before clipping. Update ÷ weights: how far this step moved them, as a share of their own size. ' + USUAL));
       node.hidden = false;

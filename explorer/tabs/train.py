@@ -15,7 +15,7 @@ from explorer import corpora, text
 from explorer.components import drawn, onward
 from explorer.jobs import Run
 from explorer.outcomes import outcome as found
-from explorer.recipes import FIELDS, examples, foretell, prepare_run, recipe_of, values_of
+from explorer.recipes import FIELDS, examples, foretell, in_words, prepare_run, recipe_of, values_of
 from explorer.server import Server, answering
 from explorer.session import Visitor
 from explorer.shelf import millions
@@ -283,7 +283,7 @@ class Start:
         if reply["ok"]:
             yield {"run": reply["run"]}, {"text": reply["notes"], "kind": ""}
         else:
-            yield gr.skip(), {"text": reply["error"], "kind": "error"}
+            yield gr.skip(), {"text": in_words(reply["error"]), "kind": "error"}
 
 
 def start(

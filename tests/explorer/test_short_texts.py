@@ -45,7 +45,7 @@ def test_the_page_says_what_gave_way_and_the_run_keeps_it(server: Server) -> Non
     [
         ("fast", {"context": 60}, "too short for a context of 60.*set the context to at most 49"),
         ("fast", {"learning_rate": 1e3}, "learning_rate is 1000.0; use above 0 and at most 1"),
-        ("fast", {"width": 130}, "use a width of 128 or 132"),
+        ("fast", {"width": 130}, "use a width of 128 or 136"),
         ("shakespeare", {"vocab_size": 6000}, "6,000 were asked for. Choose"),
     ],
 )

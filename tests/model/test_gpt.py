@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from model import GPT, GPTConfig, Trace, open_checkpoint, trace
 from model.checkpoint import load_state
-from model.config import ConfigError
+from model.config import ConfigError, Positions
 from model.edits import ablate_head, mask_token, masked_everywhere, mean_ablate, patch_from, scale_head
 from model.formats import hf
 from model.gpt import KVCache
@@ -339,7 +339,9 @@ def test_entropies_in_bits() -> None:
         ({"layers": 0}, "layers is 0"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"activation": "swish"}, "choose one of gelu"),
-        ({"heads": 2, "width": 6, "positions": "rotary"}, "use a width of 8"),
+        ({"heads": 2, "width": 6, "positions": "rotary"}, "use a width of 4 or 8, or 1 head, or learned positions"),
+        ({"heads": 4, "width": 130, "positions": "rotary"}, "use a width of 128 or 136, or 5 heads"),
+        ({"heads": 2, "width": 9, "positions": "rotary"}, "use a width of 8 or 12\\."),
         ({"head_bias": True}, "head_bias needs a head of its own"),
         ({"context": True}, "context is True"),
     ],
@@ -389,3 +391,18 @@ def test_trace_reads_by_the_full_name() -> None:
     assert torch.equal(run.at("blocks.1.attn.pattern"), run.patterns[1])
     with pytest.raises(ValueError, match="no hook point"):
         run.at("blocks.3.attn.pattern")
+
+
+@pytest.mark.parametrize("positions", ["learned", "rotary"])
+def test_every_width_and_number_of_heads_that_is_offered_works(positions: Positions) -> None:
+    for width in range(1, 70):
+        for heads in range(1, 12):
+            try:
+                GPTConfig(vocab_size=9, width=width, heads=heads, positions=positions)
+            except ConfigError as error:
+                said = str(error).split(": use a width of ")[1]
+                widths, _, fewer = said.removesuffix(", or learned positions.").rstrip(".").partition(", or ")
+                for offered in widths.split(" or "):
+                    GPTConfig(vocab_size=9, width=int(offered), heads=heads, positions=positions)
+                if fewer:
+                    GPTConfig(vocab_size=9, width=width, heads=int(fewer.split()[0]), positions=positions)

@@ -152,10 +152,10 @@ def test_a_batch_that_cannot_fit_is_refused_with_one_that_does(room: Any) -> Non
     config, train = EVERY["gpt2"].recipe.model_config(50_257), EVERY["gpt2"].recipe.train
     room(8e9)
     with pytest.raises(
-        ConfigError, match=r"this machine has 8\.0 GB: use batch_size (\d+), with accumulate (\d+)"
+        ConfigError, match=r"this machine has 8\.0 GB: use batch_size (\d+) \(accumulate (\d+) learns"
     ) as told:
         check_fits(config, train)
-    said = str(told.value).split("use batch_size ")[1].rstrip(".").split(", with accumulate ")
+    said = str(told.value).split("use batch_size ")[1].rstrip(".").split(" (accumulate ")
     batch, parts = int(said[0]), int(said[1].split(" ")[0])
     assert batch * parts == train.batch_size * train.accumulate
     changes = {"batch_size": batch, "accumulate": parts}
@@ -165,7 +165,7 @@ def test_a_batch_that_cannot_fit_is_refused_with_one_that_does(room: Any) -> Non
 def test_a_model_that_cannot_fit_is_refused_with_what_would(room: Any) -> None:
     recipe = EVERY["gpt2-xl"].recipe
     room(16e9)
-    with pytest.raises(ConfigError, match="among 4 such devices with torchrun and --sharding fsdp") as told:
+    with pytest.raises(ConfigError, match="among 4 such devices with torchrun, --sharding fsdp, --optimizer") as told:
         check_fits(recipe.model_config(50_257), recipe.train)
     assert "--preset gpt2-medium with batch_size 1" in str(told.value)
 
@@ -185,8 +185,18 @@ def test_the_usual_presets_fit_in_a_small_machine(room: Any) -> None:
 # -- the command line -------------------------------------------------------------------------------------------------
 
 
+def test_the_estimate_is_of_what_would_be_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a text that is too short for the preset, as the preset gives way to it."""
+    (tmp_path / "t.txt").write_text(TEXT[:500], encoding="utf-8")
+    assert cli.main([str(tmp_path / "t.txt"), "--preset", "fast", "--estimate", "--device", "cpu"]) == 0
+    first, said = capsys.readouterr().out.split("\n", 1)
+    assert first == "The text allows a context of 48 and not 64."
+    train = EVERY["fast"].recipe.train
+    assert f"{train.steps * train.batch_size * 48:,} tokens" in said
+
+
 def test_the_estimate_is_printed_and_nothing_is_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "t.txt").write_text(TEXT, encoding="utf-8")
+    (tmp_path / "t.txt").write_text(TEXT * 400, encoding="utf-8")
     out = tmp_path / "run"
     assert (
         cli.main([str(tmp_path / "t.txt"), "--preset", "gpt2", "--estimate", "--out", str(out), "--device", "cpu"]) == 0
