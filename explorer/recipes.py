@@ -119,10 +119,11 @@ _ELSEWHERE = re.compile(
 
 def in_words(error: Exception | str) -> str:
     """A sentence for the page: its boxes have labels where the command line has names, and some are there alone."""
-    sentence = _ELSEWHERE.sub("", str(error))
+    said = str(error)
+    sentence = _ELSEWHERE.sub("", said)
     for name, label in _BOXES.items():
         sentence = re.sub(rf"\b{name}\b", label, sentence, flags=re.IGNORECASE)
-    return sentence[:1].upper() + sentence[1:]
+    return sentence[:1].upper() + sentence[1:] if said[:1].isupper() else sentence
 
 
 def text_of(visitor: Visitor, recipe: Recipe) -> tuple[Corpus, Recipe, str]:

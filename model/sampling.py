@@ -110,9 +110,12 @@ def distribution(logits: Tensor, settings: Settings, written: Tensor | None = No
 
 
 def _cuts(tempered: Tensor, settings: Settings) -> Tensor:
-    """Which setting cuts each token, (V,) int8 codes. The likeliest token always stays."""
+    """Which setting cuts each token, (V,) int8 codes. The likeliest token always stays; where it is taken anyway
+    (temperature 0), nothing is cut."""
     order = torch.argsort(tempered, descending=True, stable=True)
     cut = torch.zeros(len(tempered), dtype=torch.int8)
+    if settings.temperature == 0:
+        return cut
     if 0 < settings.top_k < len(tempered):
         cut[order[settings.top_k :]] = 1
     if settings.top_p < 1:

@@ -160,11 +160,13 @@
       const mark = beaten ? crossing(fr, evals, b) : [NaN];
       if (mark[0] >= fr.box.left - 1 && mark[0] <= fr.box.right + 1) marks.push({ name: b.name, at: mark });
     }
-    for (const b of [...fr.off].sort((a, c) => c.value - a.value)) {
+    // From the edge inwards: the highest of those above first, and the lowest of those below.
+    for (const b of [...fr.off].sort((a, c) => (a.value > fr.hi ? c.value - a.value : a.value - c.value))) {
       const above = b.value > fr.hi, edge = above ? fr.box.top + 4 : fr.box.bottom - 9, label = `${name(b)} ${above ? '↑' : '↓'}`;
       seat(g, fr, ink, label, [0, 16, 32, 48].map((more) => edge + (above ? more : -more)), taken, dots);
       words.push(label);
     }
+    words.sort((a, b) => parseFloat(b.match(/[\d.]+/)) - parseFloat(a.match(/[\d.]+/)));
     g.font = ink.font;
     return { words, marks };
   }

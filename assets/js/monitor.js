@@ -17,12 +17,18 @@
   /** Of the validation; of the training where nothing is held out. */
   const bitsNow = (s) => (unheld(s) ? glass.losses.bits(s.points.loss.at(-1), glass.losses.factor(s)) : s.evals.bits_per_byte.at(-1));
   const teacherLoss = (s) => (Number.isFinite(s.run.soft_loss) ? `; loss against the teacher ${glass.fmt.fixed(s.run.soft_loss, 2)}` : '');
+  /** What was changed in flight, once a step was made with it. */
+  function scheduled({ changes, run }) {
+    const last = changes.filter((change) => change.step < run.step).at(-1);
+    return last && last.rate !== 1 ? `× ${glass.fmt.rate(last.rate)} of the schedule` : '';
+  }
+
   const FIGURES = [
     ['loss', 'train loss', (s) => glass.fmt.fixed(s.points.loss.at(-1)), (s) => s.points.step.at(-1), (s) => inBits(s, s.points.loss.at(-1)) + teacherLoss(s)],
     ['val', 'validation', (s) => glass.fmt.fixed(s.evals.val.at(-1)), (s) => s.evals.step.at(-1), (s) => (unheld(s) ? 'nothing held out' : 'nats per token')],
     ['bpb', 'bits per byte', (s) => glass.fmt.fixed(bitsNow(s), 2), null, (s) => (unheld(s) ? 'of the training loss' : 'of the validation')],
     ['speed', 'tokens/s', (s) => glass.fmt.count(s.run.tokens_per_s)],
-    ['rate', 'learning rate', (s) => glass.fmt.rate(s.run.learning_rate), null, (s) => (s.changes.length && s.changes.at(-1).rate !== 1 ? `× ${glass.fmt.rate(s.changes.at(-1).rate)} of the schedule` : '')],
+    ['rate', 'learning rate', (s) => glass.fmt.rate(s.run.learning_rate), null, scheduled],
     ['norm', 'gradient norm', (s) => glass.fmt.fixed(s.run.grad_norm, 2)],
   ];
   const SURE = 5000;  // milliseconds in which a second press stops a run

@@ -113,3 +113,9 @@ def test_settings_outside_their_range_get_a_sentence(settings: dict, message: st
 def test_a_draw_outside_zero_to_one_is_refused() -> None:
     with pytest.raises(ValueError, match="u is 1"):
         draw(distribution(LOGITS, Settings()), 1.0)
+
+
+def test_the_likeliest_alone_is_a_choice_and_no_cut() -> None:
+    logits = torch.tensor([0.1, 3.0, 0.2, 2.9])
+    found = distribution(logits, Settings(temperature=0, top_k=2, top_p=0.5, min_p=0.1))
+    assert (found.cut.tolist(), found.p.tolist(), found.kept) == ([0] * 4, [0, 1, 0, 0], 1)
