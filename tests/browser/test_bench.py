@@ -243,10 +243,17 @@ def test_another_size_and_one_that_the_text_does_not_allow(card: Locator) -> Non
     field.fill("")
     field.press("Enter")
     expect(field).to_have_value("8192")
+    limit = here(card.page, "bench-limit")
+    expect(limit).to_be_hidden()
+    field.fill("50000")
+    field.press("Enter")
+    expect(field).to_have_value("8192")
+    expect(limit).to_contain_text("to 8,192 here")
     slider = here(card.page, "bench-entries")
     slider.focus()
     card.page.keyboard.press("Home")
     expect(field).to_have_value("257")
+    expect(limit).to_be_hidden()
     expect(card.locator('[data-testid="bench-table"] tr[data-kind="bpe"] td').first).to_have_text("257")
 
 
