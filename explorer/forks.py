@@ -7,7 +7,7 @@ from typing import Any
 
 from explorer import corpora
 from explorer.jobs import OPENED, JobError, Run
-from explorer.recipes import text_of
+from explorer.recipes import text_of, worded
 from explorer.server import Server
 from explorer.session import Visitor
 from training.cleaning import Cleaning
@@ -57,7 +57,8 @@ class Forks:
         if more is not None and type(more) is not int:
             raise JobError("How many steps is not a whole number: enter one, such as 500.")
         corpus, changes = self._changes(request, visitor, run)
-        found = find_fork(run.folder, step, corpus, changes, _heads(silence), more)
+        with worded():
+            found = find_fork(run.folder, step, corpus, changes, _heads(silence), more)
         recipe, limits = found.prepared.recipe, self._server.limits
         if recipe.train.steps > limits.steps:
             raise JobError(f"That makes {recipe.train.steps:,} steps; this server trains up to {limits.steps:,}.")

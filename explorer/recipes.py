@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -124,6 +125,15 @@ def in_words(error: Exception | str) -> str:
     for name, label in _BOXES.items():
         sentence = re.sub(rf"\b{name}\b", label, sentence, flags=re.IGNORECASE)
     return sentence[:1].upper() + sentence[1:] if said[:1].isupper() else sentence
+
+
+@contextmanager
+def worded() -> Iterator[None]:
+    """For `with` around what refuses settings: its sentence is said in the words of the page."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(in_words(error)) from error
 
 
 def text_of(visitor: Visitor, recipe: Recipe) -> tuple[Corpus, Recipe, str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from explorer.jobs import ELSEWHERE, OPENED, Run
 from explorer.packing import pack_curve
+from explorer.recipes import worded
 from explorer.server import Server, opened_step
 from explorer.shipped import is_shipped
 from training.events import BaselinesKnown, Changed, Copied, Evaluated, Failed, Finished, Sampled, Started, Stepped
@@ -51,7 +52,8 @@ def control(server: Server, raw: Any) -> dict[str, Any]:
         server.jobs.go_on(request.get("run"), visitor.owner, request.get("more"), request.get("rate"))
         return {}
     if request.get("action") == "change":
-        server.jobs.change(request.get("run"), request.get("rate"), request.get("batch_size"), visitor.owner)
+        with worded():
+            server.jobs.change(request.get("run"), request.get("rate"), request.get("batch_size"), visitor.owner)
         return {}
     server.jobs.control(request.get("run"), request.get("action"), visitor.owner)
     return {}

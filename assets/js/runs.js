@@ -92,7 +92,10 @@
       append(state.points, reply.points, 'step');
       append(state.evals, reply.evals, 'step');
       for (const sample of reply.samples || []) state.samples.push(sample);
-      for (const change of reply.changes || []) state.changes.push(change);
+      for (const change of reply.changes || []) {
+        if (state.changes.at(-1)?.step === change.step) state.changes.pop();  // no step was made with it
+        state.changes.push(change);
+      }
       if (reply.baselines && reply.baselines.length) state.baselines = reply.baselines;
       if (Number.isFinite(reply.cursor)) state.cursor = reply.cursor;
     }

@@ -15,7 +15,7 @@ from explorer import corpora, text
 from explorer.components import drawn, onward
 from explorer.jobs import Run
 from explorer.outcomes import outcome as found
-from explorer.recipes import FIELDS, examples, foretell, in_words, prepare_run, recipe_of, values_of
+from explorer.recipes import FIELDS, examples, foretell, prepare_run, recipe_of, values_of, worded
 from explorer.server import Server, answering
 from explorer.session import Visitor
 from explorer.shelf import millions
@@ -271,7 +271,8 @@ class Start:
 
         @answering
         def begin() -> dict[str, Any]:
-            run = start(self._server, self._server.visitors.get(token), preset, name, values, shares.append)
+            with worded():
+                run = start(self._server, self._server.visitors.get(token), preset, name, values, shares.append)
             return {"run": run.info.id, "notes": " ".join(run.info.corpus.get("gave_way", []))}
 
         with ThreadPoolExecutor(1) as pool:
@@ -283,7 +284,7 @@ class Start:
         if reply["ok"]:
             yield {"run": reply["run"]}, {"text": reply["notes"], "kind": ""}
         else:
-            yield gr.skip(), {"text": in_words(reply["error"]), "kind": "error"}
+            yield gr.skip(), {"text": reply["error"], "kind": "error"}
 
 
 def start(

@@ -33,7 +33,7 @@ def test_one_step_changes_and_a_fork(ready: Page, server: Server) -> None:
     expect(here(ready, "changes")).to_contain_text("learning rate × 0.5")
     here(ready, "change-batch").fill("0")
     here(ready, "change").click()
-    expect(here(ready, "monitor").get_by_role("alert").first).to_contain_text("Batch_size is 0; use from 1 to 4096")
+    expect(here(ready, "monitor").get_by_role("alert").first).to_contain_text("Batch is 0; use from 1 to 4096")
     here(ready, "change-batch").fill("5")
     here(ready, "change").click()
     expect(here(ready, "changes")).to_contain_text("batch 5")
