@@ -49,7 +49,7 @@ class Run:
     """Another program trains it."""
     named: Stamp | None = None
     """Of the name that `info` has, where the run was renamed."""
-    _judged: tuple[int, Diagnosis | None] | None = field(default=None, repr=False)
+    _judged: tuple[int, bool, Diagnosis | None] | None = field(default=None, repr=False)
     _offset: int = 0
     _reading: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -84,10 +84,11 @@ class Run:
     def judged(self) -> Diagnosis | None:
         """How it is doing. Judged anew after some steps more, and at its end."""
         events, count = self.log.since(0)
-        over = bool(events) and isinstance(events[-1], Finished | Failed)
-        if self._judged is None or (count != self._judged[0] and (over or count > 1.01 * self._judged[0] + 3)):
-            self._judged = count, diagnose(events, self.info.recipe.train)
-        return self._judged[1]
+        over = self.state in ("finished", "failed", "stopped", "interrupted")
+        before = self._judged
+        if before is None or over != before[1] or (count != before[0] and (over or count > 1.01 * before[0] + 3)):
+            before = self._judged = count, over, diagnose(events, self.info.recipe.train, over)
+        return before[2]
 
     def follow_name(self) -> None:
         """Take over the name that the run was given since the last look, by whichever program."""

@@ -75,7 +75,7 @@ class Diagnosis:
 class Course:
     """What the rules look at, gathered from the events once."""
 
-    def __init__(self, events: Sequence[Event], train: TrainConfig) -> None:
+    def __init__(self, events: Sequence[Event], train: TrainConfig, over: bool = False) -> None:
         self.train = train
         self.steps = [event for event in events if isinstance(event, Stepped)]
         self.losses = [event.loss for event in self.steps]
@@ -85,7 +85,7 @@ class Course:
         changes = [event for event in events if isinstance(event, Changed)]
         self.rate = changes[-1].rate if changes else 1.0
         self.failed = next((event for event in events[-1:] if isinstance(event, Failed)), None)
-        self.over = bool(events) and isinstance(events[-1], Failed | Finished)
+        self.over = over or (bool(events) and isinstance(events[-1], Failed | Finished))
         self.came_to_its_end = bool(events) and isinstance(events[-1], Finished) and events[-1].reason != "stopped"
         self.first_step = self.steps[0].step if self.steps else 0
 
@@ -118,9 +118,9 @@ class Course:
         return min(((step, val) for step, val, _ in self.held_out), key=lambda e: e[1], default=None)
 
 
-def diagnose(events: Sequence[Event], train: TrainConfig) -> Diagnosis | None:
-    """How a run is doing; None before its first steps."""
-    course = Course(events, train)
+def diagnose(events: Sequence[Event], train: TrainConfig, over: bool = False) -> Diagnosis | None:
+    """How a run is doing; None before its first steps. over: nobody trains it, whatever its last event says."""
+    course = Course(events, train, over)
     if course.failed is not None:
         return no_number(course)
     if len(course.losses) < 2:

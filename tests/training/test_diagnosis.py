@@ -239,6 +239,9 @@ def test_a_run_that_is_over_is_offered_more_steps() -> None:
         found = diagnose([*flat, Finished(161, 9.0, reason)], TrainConfig(steps=1000, warmup_steps=0))
         assert found is not None
         assert [(r.label, r.action, r.rate, r.more) for r in found.remedies] == [(label, "go_on", 10.0, more)]
+    killed = diagnose(flat, TrainConfig(steps=1000, warmup_steps=0), over=True)
+    assert killed is not None
+    assert [(r.label, r.action) for r in killed.remedies] == [("Go on at ten times the rate", "go_on")]
 
 
 def test_remedies_follow_what_was_changed_already() -> None:
