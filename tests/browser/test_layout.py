@@ -85,8 +85,7 @@ def luminance(page: Page) -> float:
     return sum(colour) / 3
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+@pytest.mark.parametrize(("size", "scheme"), [(PHONE, "dark"), (DESK, "light")], ids=["phone", "desk"])
 def test_nothing_sticks_out_of_any_tab(visit: Visit, size: dict[str, int], scheme: str) -> None:
     """The planted run is watched, so that the chart and the monitor are full."""
     page = follow(visit, SHORT_MEMORY_RUN, SHORT_MEMORY, viewport=size, color_scheme=scheme)
