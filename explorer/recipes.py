@@ -113,9 +113,7 @@ _BOXES = {
     "val_fraction": "held out", "vocab_size": "vocabulary", "max_documents": "most documents",
     "teacher_share": "the teacher's share", "teacher_temperature": "its temperature",
 }  # fmt: skip
-_ELSEWHERE = re.compile(
-    r" \(accumulate [^)]*\)|, or share it out among [^,]* with torchrun,[^,]*(?:,[^,]*)?--batch-size 1"
-)
+_ELSEWHERE = re.compile(r" \(accumulate [^)]*\)")  # a setting without a box
 
 
 def in_words(error: Exception | str) -> str:

@@ -20,14 +20,14 @@ from explorer import corpora, recipes
 from explorer.decode import decode
 from explorer.jobs import Jobs
 from explorer.limits import Limits
-from explorer.recipes import FIELDS, foretell, values_of
+from explorer.recipes import FIELDS, foretell, in_words, values_of, worded
 from explorer.server import Server
 from explorer.session import Reading
 from explorer.shelf import millions
 from explorer.tabs import train
 from explorer.tabs.train import Start, chosen, start
 from model import GPT, Tokenizer
-from model.config import Activation
+from model.config import Activation, ConfigError
 from tests.explorer.tiny import CHAR, LONG, PATIENCE, TEXT, in_a_loop, over, sentence, tiny_trainer, token, visitor
 from training.cleaning import Cleaning
 from training.corpus import from_text, read_corpus
@@ -479,3 +479,11 @@ def test_a_model_opens_with_the_settings_of_its_recipe(reader: Server) -> None:
     assert decode(reader, {**asked, "prompt": "the"})["settings"] is None
     plain = over(reader.jobs.find(press(reader)["run"]))
     assert decode(reader, {**asked, "model": f"run:{plain.info.id}", "opening": True})["settings"] is None
+
+
+def test_a_refusal_speaks_of_what_the_page_has() -> None:
+    """Its boxes by their labels, and nothing of settings that it has no box for."""
+    said = "Batch_size is 0: use batch_size 64 (accumulate 2 learns from as much in a step), or a learning_rate of 1."
+    assert in_words(said) == "Batch is 0: use batch 64, or a learning rate of 1."
+    with pytest.raises(ConfigError, match=r"^held out is 1$"), worded():
+        raise ConfigError("val_fraction is 1")
