@@ -46,7 +46,7 @@
 
     function build() {
       const { count } = glass.fmt, { best, last } = offer.exact;
-      const called = (s) => `step ${count(s)}${s === last ? ', the last checkpoint' : s === best ? ', the best checkpoint' : ''}`;
+      const called = (s) => `step ${count(s)}${s === last ? ', last' : s === best ? ', best' : ''}`;
       const step = h('select', { class: 'g-field', 'aria-label': 'Step to fork at', 'data-testid': 'fork-step', onchange: () => { more.value = steps(); follow(); } },
         [...offer.steps].reverse().map((s) => h('option', { value: s }, called(s))));
       const steps = () => Math.max(1, offer.planned - Number(step.value) || Math.ceil(offer.planned / 2));
