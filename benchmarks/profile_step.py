@@ -127,21 +127,14 @@ def a_step(
     def in_lanes(job: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
         return lanes.run([functools.partial(job, *row) for row in zip(*columns, strict=True)])
 
-    def add() -> None:
-        columns = list(zip(parameters, *gradients, strict=True))
-        in_lanes(add_up, lanes.deal(columns))
-
     batch = parts("batch", lambda: data.batch(config.batch_size, order))
     rows = -(-config.batch_size // lanes.count)
     losses = parts("forward", lambda: in_lanes(forward, *(torch.split(column, rows) for column in batch)))
     gradients = parts("backward", lambda: in_lanes(lambda loss: torch.autograd.grad(loss, parameters), losses))
-    if lanes.count > 1:
-        parts("add", add)
-    else:
-        add()
-    parts("clip", lambda: ALONE.clip(model, config.grad_clip or float("inf")))
+    norms = parts("add", lambda: add_up(parameters, gradients, lanes))
+    _, scale = parts("norm", lambda: ALONE.clip(parameters, config.grad_clip or float("inf"), norms))
     for part in optimizer.parts:
-        parts(type(part).__name__, part.step)
+        parts(type(part).__name__, functools.partial(part.step, scale))
 
 
 def row(name: str, seconds: float, whole: float, flops: int, peak: float) -> None:

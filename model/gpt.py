@@ -76,7 +76,8 @@ class CausalSelfAttention(nn.Module):
     def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
         B, T, C = x.shape
         past = cache.length if cache is not None else 0
-        q, k, v = self.qkv(x).view(B, T, 3, self.heads, self.d_head).permute(2, 0, 3, 1, 4)  # each B H T D
+        parts = self.qkv(x).view(B, T, 3, self.heads, self.d_head).unbind(2)
+        q, k, v = (part.transpose(1, 2) for part in parts)  # each B H T D
         if self.qk_norm:  # Henry et al., 2020; here to a root mean square of 1, with no weights
             q, k = F.rms_norm(q, (self.d_head,)), F.rms_norm(k, (self.d_head,))
         if self.rotation is not None:

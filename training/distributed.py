@@ -83,14 +83,21 @@ class Group:
         """Sums over the processes."""
         return list(values)
 
-    def clip(self, model: GPT, longest: float) -> Tensor:
-        """Shorten the gradient to at most `longest`; its norm before, ()."""
-        parameters = [p for p in model.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    def clip(
+        self, parameters: list[nn.Parameter], longest: float, norms: list[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The gradient's norm (), and what the gradient has yet to be multiplied by to be at most `longest`, ().
+
+        norms: those of the parameters' gradients, where they are known already.
+        """
+        if norms is None:
+            norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        else:
+            norm = torch.linalg.vector_norm(torch.stack(norms))
         # On a CPU torch would often multiply all of it by one; an accelerator would have to be waited for to know.
-        if norm.device.type != "cpu" or not norm <= longest:
-            nn.utils.clip_grads_with_norm_(parameters, longest, norm)
-        return norm
+        if norm.device.type == "cpu" and norm <= longest:
+            return norm, None
+        return norm, torch.clamp(longest / (norm + 1e-6), max=1.0)
 
     def shared(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
         """This process's part of batches that are only read."""
@@ -194,8 +201,10 @@ class Ranks(Group):
         found: list[float] = summed.tolist()
         return found
 
-    def clip(self, model: GPT, longest: float) -> Tensor:
-        return gathered(nn.utils.clip_grad_norm_(model.parameters(), longest))
+    def clip(
+        self, parameters: list[nn.Parameter], longest: float, norms: list[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        return gathered(nn.utils.clip_grad_norm_(parameters, longest)), None
 
     def shared(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
         """Every size-th batch; where they do not come out even, one with nothing to predict, so that all keep step."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from model import GPT, Tokenizer
 from model.decoding import generate
@@ -62,6 +62,11 @@ class _Training:
     lens: Lens
     lanes: Lanes
     wall: Callable[[], float]
+
+    @functools.cached_property
+    def parameters(self) -> list[nn.Parameter]:
+        """Of the model; to ask it in every step is a walk over all its modules."""
+        return list(self.model.parameters())
 
 
 def pick_device(name: str) -> torch.device:
@@ -146,15 +151,16 @@ def _step(t: _Training) -> Stepped:
     lr = config.lr_at(step) * state.rate
     rows = state.batch_size * config.accumulate * group.size
     batch = t.batches.take(rows)
-    model.train()
+    if not model.training:  # saying so is such a walk, too
+        model.train()
     state.optimizer.zero_grad()
     if looked_at:
         t.lens.begin(model)
-    told, tokens = _gradients(t, batch, looked_at)
+    told, tokens, norms = _gradients(t, batch, looked_at)
     if looked_at:
         t.lens.backward(model)
-    norm = group.clip(model, config.grad_clip or math.inf)
-    state.optimizer.step(lr / config.learning_rate)
+    norm, scale = group.clip(t.parameters, config.grad_clip or math.inf, norms)
+    state.optimizer.step(lr / config.learning_rate, scale)
     t.batches.prepare(rows)  # before anything waits for an accelerator's numbers
     (found, soft_loss), length = group.total(told.tolist()), norm.item()
     if not (math.isfinite(found) and math.isfinite(length)):
@@ -168,9 +174,9 @@ def _step(t: _Training) -> Stepped:
     return Stepped(step, state.wall_s, found, lr, length, tokens / seconds, soft_loss if t.teacher else None)
 
 
-def _gradients(t: _Training, batch: Batch, looked_at: bool) -> tuple[Tensor, int]:
+def _gradients(t: _Training, batch: Batch, looked_at: bool) -> tuple[Tensor, int, list[Tensor] | None]:
     """Leave the whole batch's gradient in the parameters; this process's part of its loss and of that against the
-    teacher (2), and the targets of all.
+    teacher (2), the targets of all, and each parameter's gradient norm () where that is known by the way.
 
     batch: this process's rows of it, taken a batch at a time. Every target counts the same, in whichever part.
     """
@@ -178,10 +184,10 @@ def _gradients(t: _Training, batch: Batch, looked_at: bool) -> tuple[Tensor, int
     inputs, targets = (torch.split(part.to(device, non_blocking=True), size) for part in batch)
     counts = [int((part != MASKED).sum()) for part in torch.split(batch[1], size)]
     tokens = int(t.group.total([sum(counts)])[0])
-    losses = []
+    losses, norms = [], None
     for number, (x, y, count) in enumerate(zip(inputs, targets, counts, strict=True), 1):
         if t.lanes.count > 1:
-            found = _side_by_side(t, x, y, tokens, number)
+            found, norms = _side_by_side(t, x, y, tokens, number)
         else:
             with t.group.adding(t.model, more=number < len(counts)):
                 mean, told, logits = _loss(t, x, y, count / tokens, number)
@@ -191,7 +197,7 @@ def _gradients(t: _Training, batch: Batch, looked_at: bool) -> tuple[Tensor, int
             losses.append(told)
             if looked_at:
                 t.lens.take(logits, wanted)
-    return torch.stack(losses).sum(0), tokens
+    return torch.stack(losses).sum(0), tokens, norms
 
 
 def _loss(
@@ -208,28 +214,38 @@ def _loss(
     return whole * (share * t.group.size), told, logits.detach()  # the mean over the processes is taken of their sum
 
 
-def _side_by_side(t: _Training, x: Tensor, y: Tensor, tokens: int, number: int) -> list[tuple[Tensor, Tensor]]:
-    """Add the gradient of these rows to the parameters', each lane computing that of a part; what `_loss` tells."""
-    parameters = list(t.model.parameters())
+def _side_by_side(
+    t: _Training, x: Tensor, y: Tensor, tokens: int, number: int
+) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+    """Add the gradient of these rows to the parameters', each lane computing that of a part; what `_loss` tells of
+    each, and what `add_up` does."""
 
     def part(lane: int, inputs: Tensor, targets: Tensor) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
         mean, told, logits = _loss(t, inputs, targets, int((targets != MASKED).sum()) / tokens, number, lane)
-        return torch.autograd.grad(mean, parameters), told, logits
+        return torch.autograd.grad(mean, t.parameters), told, logits
 
     rows = -(-len(x) // t.lanes.count)
     pairs = zip(torch.split(x, rows), torch.split(y, rows), strict=True)
     found = t.lanes.run([functools.partial(part, lane, *pair) for lane, pair in enumerate(pairs)])
-    columns = list(zip(parameters, *(gradients for gradients, _, _ in found), strict=True))
-    t.lanes.run([functools.partial(add_up, some) for some in t.lanes.deal(columns)])
-    return [(told, logits) for _, told, logits in found]
+    norms = add_up(t.parameters, [gradients for gradients, _, _ in found], t.lanes)
+    return [(told, logits) for _, told, logits in found], norms
 
 
-def add_up(columns: Sequence[tuple[Tensor, ...]]) -> None:
-    """Of each parameter and its gradients from the lanes: leave their sum in it, with that of the rows before."""
-    for parameter, *gradients in columns:
-        if parameter.grad is not None:
-            gradients.insert(0, parameter.grad)
-        parameter.grad = functools.reduce(Tensor.add_, gradients)
+def add_up(parameters: Sequence[nn.Parameter], gradients: Sequence[Sequence[Tensor]], lanes: Lanes) -> list[Tensor]:
+    """Leave in each parameter the sum of its gradients from the lanes and of what it had; the norms () of the sums,
+    which cost least while a sum is still in the cache."""
+
+    def some(columns: Sequence[tuple[nn.Parameter, tuple[Tensor, ...]]]) -> list[Tensor]:
+        norms = []
+        for parameter, parts in columns:
+            held = () if parameter.grad is None else (parameter.grad,)
+            parameter.grad = functools.reduce(Tensor.add_, (*held, *parts))
+            norms.append(torch.linalg.vector_norm(parameter.grad))
+        return norms
+
+    dealt = lanes.deal(list(zip(parameters, zip(*gradients, strict=True), strict=True)))
+    found = lanes.run([functools.partial(some, columns) for columns in dealt])
+    return [found[number % len(dealt)][number // len(dealt)] for number in range(len(parameters))]
 
 
 def _drawn(t: _Training, number: int, lane: int) -> AbstractContextManager[None]:

@@ -35,8 +35,8 @@ class Part:
         self.lanes = Lanes()
         self.state: defaultdict[nn.Parameter, dict[str, Tensor]] = defaultdict(dict)
 
-    def step(self) -> None:
-        """Update every parameter that has a gradient."""
+    def step(self, scale: Tensor | None = None) -> None:
+        """Update every parameter that has a gradient. scale: what the gradients are multiplied by before, ()."""
         raise NotImplementedError
 
     def zero_grad(self) -> None:
@@ -53,12 +53,13 @@ class Optimizer:
         self.parts = parts
         self._groups = [(group, group["lr"]) for part in parts for group in part.param_groups]
 
-    def step(self, share: float) -> None:
-        """Update the weights at `share` (0 to 1) of each group's peak learning rate."""
+    def step(self, share: float, scale: Tensor | None = None) -> None:
+        """Update the weights at `share` (0 to 1) of each group's peak learning rate. scale: what the gradients are
+        multiplied by before, ()."""
         for group, peak in self._groups:
             group["lr"] = peak * share
         for part in self.parts:
-            part.step()
+            part.step(scale)
 
     def share(self, lanes: Lanes) -> None:
         """Have the work dealt out to these."""
@@ -106,8 +107,7 @@ class AdamW(Part):
     eps = 1e-8
 
     @torch.no_grad()
-    def step(self) -> None:
-        """Update every parameter that has a gradient."""
+    def step(self, scale: Tensor | None = None) -> None:
         jobs = []
         for group in self.param_groups:
             moved = [p for p in group["params"] if p.grad is not None]
@@ -115,12 +115,14 @@ class AdamW(Part):
                 if not self.state[p]:
                     fresh = {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
                     self.state[p] |= {"step": torch.zeros((), device=p.device), **fresh}
-            jobs += [functools.partial(self._update, some, group) for some in self.lanes.deal(moved)]
+            jobs += [functools.partial(self._update, some, group, scale) for some in self.lanes.deal(moved)]
         self.lanes.run(jobs)
 
     @torch.no_grad()
-    def _update(self, moved: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
+    def _update(self, moved: Sequence[nn.Parameter], group: dict[str, Any], scale: Tensor | None) -> None:
         states, gradients = [self.state[p] for p in moved], [p.grad for p in moved if p.grad is not None]
+        if scale is not None:
+            torch._foreach_mul_(gradients, scale)
         steps, means, squares = ([state[key] for state in states] for key in ("step", "exp_avg", "exp_avg_sq"))
         torch._foreach_add_(steps, 1)
         torch._fused_adamw_(
@@ -148,13 +150,14 @@ class Muon(Part):
         self._splits = splits or {}
 
     @torch.no_grad()
-    def step(self) -> None:
-        """Update every matrix that has a gradient."""
+    def step(self, scale: Tensor | None = None) -> None:
         for group in self.param_groups:
             batches: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
             for p in group["params"]:
                 if p.grad is None:
                     continue
+                if scale is not None:
+                    p.grad.mul_(scale)
                 velocity = self.state[p].setdefault("velocity", torch.zeros_like(p))
                 velocity.lerp_(p.grad, 1 - group["momentum"])
                 ahead = p.grad.lerp(velocity, group["momentum"])  # Nesterov

@@ -110,6 +110,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "adamw": {},
     "muon": {"optimizer": "muon"},
     "added up": {"accumulate": 3},
+    "clipped": {"grad_clip": 0.05, "accumulate": 2},
+    "clipped muon": {"optimizer": "muon", "grad_clip": 0.05},
     "bfloat16": {"precision": "bfloat16"},
     "fewer rows than lanes": {"batch_size": 2},
 }
@@ -124,7 +126,7 @@ def trained(
     dropout: float = 0.0,
     **changes: Any,
 ) -> tuple[list[float], dict[str, torch.Tensor]]:
-    """The losses of some steps and the weights after them."""
+    """The losses of some steps, with the norms of their gradients, and the weights after them."""
     documents = data is not None
     tokenizer = MARKED if documents else CHAR
     shape = {"context": 4, "vocab_size": tokenizer.vocab_size} if documents else {}
@@ -134,8 +136,9 @@ def trained(
         config = tiny_config(**{"batch_size": 7, "steps": 5, **changes})
         steps = train_steps(model, data or tiny_data(), config, tokenizer, teacher=teacher, lens=lens, lanes=lanes)
         events = list(steps)
-    told = [e.loss if isinstance(e, Stepped) else e.val_loss for e in events if isinstance(e, Stepped | Evaluated)]
-    return [loss for loss in told if loss is not None], model.state_dict()
+    told = [e.val_loss for e in events if isinstance(e, Evaluated)]
+    told += [number for e in events if isinstance(e, Stepped) for number in (e.loss, e.grad_norm)]
+    return [number for number in told if number is not None], model.state_dict()
 
 
 @pytest.mark.parametrize("changes", KINDS.values(), ids=list(KINDS))
