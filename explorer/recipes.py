@@ -18,7 +18,7 @@ from model import ConfigError, Tokenizer
 from training.config import Recipe
 from training.corpus import Corpus
 from training.data import MASKED, build_tokenizer, documents_of
-from training.estimate import amount, check_fits, foreseen
+from training.estimate import amount, check_fits, duration, foreseen
 from training.fitting import cleaned
 from training.presets import PRESETS
 from training.setup import Prepared, set_up
@@ -82,8 +82,9 @@ def changed(preset: str, values: tuple[Any, ...]) -> set[str]:
     return {name for name, value, usual in zip(FIELDS, values, values_of(preset), strict=True) if value != usual}
 
 
-def foretell(preset: str, *values: Any) -> str:
-    """What the settings come to, before anything starts; or what is wrong with them."""
+def foretell(preset: str, *values: Any, timed: bool = True) -> str:
+    """What the settings come to, before anything starts; or what is wrong with them. timed: how long it will take as
+    well, which is measured."""
     try:
         recipe = recipe_of(preset, values)
         check_fits(recipe.model_config(_entries(recipe) or 2), recipe.train)
@@ -93,12 +94,14 @@ def foretell(preset: str, *values: Any) -> str:
     body = 2 * recipe.model_config(1).parameters() - recipe.model_config(2).parameters()  # less 1 entry's share
     most = "up to " if recipe.cut == "documents" else ""
     seen = train.steps * train.batch_size * train.accumulate * recipe.model_config(1).context
-    vocabulary, memory = _entries(recipe), ""
+    vocabulary, cost = _entries(recipe), ""
     if vocabulary is not None:
-        memory = f" That takes about {amount(foreseen(recipe.model_config(vocabulary), train, 1).memory)} of memory."
+        found = foreseen(recipe.model_config(vocabulary), train, 1, measure=timed)
+        time = "" if found.seconds is None else f", and {duration(found.seconds)} on this machine"
+        cost = f" That takes about {amount(found.memory)} of memory{time}."
     return (
         f"{millions(body)} parameters besides the vocabulary; "
-        f"it will read {most}{seen:,} tokens in {train.steps:,} steps.{memory}"
+        f"it will read {most}{seen:,} tokens in {train.steps:,} steps.{cost}"
     )
 
 

@@ -17,7 +17,6 @@ multiplied (2 forward, 4 backward: Kaplan et al., 2020), and 6 x layers x C x co
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,21 +25,17 @@ import torch
 
 from model import ConfigError, GPTConfig
 from training.config import TrainConfig
-from training.precision import picked
+from training.pace import Pace, measured
 from training.presets import EVERY
 
-SHARE = 0.4
-"""Of the speed of one large matrix product, what a whole training step reaches: 0.5 on two CPU cores by
-benchmarks/profile_step.py, 0.3 to 0.6 of a GPU's peak in what others report (Chowdhery et al., 2022, section 4.1)."""
 FACTOR = 1.5
 """The measured peak of a training lies within this factor of the estimate, torch's own libraries left out."""
-_MEASURE_S = 0.15
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """parameters; bytes of one process; tokens of the whole training; flops of the whole; seconds where the speed of
-    the machine was measured (flops_per_s), else None; processes: that share the work."""
+    """parameters; bytes of one process; tokens of the whole training; flops of its passes; processes: that share the
+    work; seconds of the whole and the pace that they follow from, where that was measured, else None."""
 
     parameters: int
     weights: int
@@ -50,17 +45,13 @@ class Estimate:
     tokens: int
     flops: float
     processes: int = 1
-    flops_per_s: float | None = None
+    pace: Pace | None = None
+    seconds: float | None = None
 
     @property
     def memory(self) -> int:
         """Bytes of one process."""
         return self.weights + self.gradients + self.optimizer + self.activations
-
-    @property
-    def seconds(self) -> float | None:
-        """Of the whole training, by the processes together."""
-        return None if self.flops_per_s is None else self.flops / (SHARE * self.flops_per_s * self.processes)
 
 
 def processes() -> int:
@@ -77,6 +68,7 @@ def foreseen(config: GPTConfig, train: TrainConfig, count: int | None = None, me
     matrices = config.layers * (4 * config.width**2 + 2 * config.width * config.d_mlp)
     state = 8 * N if train.optimizer == "adamw" else 4 * matrices + 8 * (N - matrices)
     tokens = train.steps * train.batch_size * train.accumulate * config.context * count
+    flops, pace = float(tokens) * flops_per_token(config), measured(config, train, _device(train)) if measure else None
     return Estimate(
         parameters=N,
         weights=4 * N // apart,
@@ -84,9 +76,10 @@ def foreseen(config: GPTConfig, train: TrainConfig, count: int | None = None, me
         optimizer=state // apart,
         activations=train.batch_size * config.context * activation_bytes(config),
         tokens=tokens,
-        flops=float(tokens) * flops_per_token(config),
+        flops=flops,
         processes=count,
-        flops_per_s=speed(config, train) if measure else None,
+        pace=pace,
+        seconds=None if pace is None else pace.seconds(config, train, flops, count),
     )
 
 
@@ -105,25 +98,6 @@ def flops_per_token(config: GPTConfig) -> float:
     looked_up = config.context * C * (config.positions == "learned")
     looked_up += 0 if config.tied_head else config.vocab_size * C
     return 6.0 * (config.parameters() - looked_up) + 6.0 * config.layers * C * config.context
-
-
-def speed(config: GPTConfig, train: TrainConfig) -> float:
-    """Flops a second of one matrix product of this model on the device that will train it, measured now."""
-    device = _device(train)
-    rows = min(4096, max(256, train.batch_size * config.context))
-    kind = torch.bfloat16 if picked(train.precision, device) == "bfloat16" else torch.float32
-    x = torch.ones(rows, config.width, device=device, dtype=kind)
-    w = torch.ones(config.width, config.d_mlp, device=device, dtype=kind)
-    done, begun = 0, 0.0
-    while True:
-        x @ w
-        if device.type != "cpu":
-            torch.accelerator.synchronize()
-        if not done:  # the first one loads
-            begun = time.perf_counter()
-        done += 1
-        if (passed := time.perf_counter() - begun) > _MEASURE_S and done > 1:
-            return 2.0 * (done - 1) * rows * config.width * config.d_mlp / passed
 
 
 class TooLarge(ConfigError):
@@ -171,11 +145,11 @@ def report(estimate: Estimate) -> str:
         f"  activations {amount(e.activations)}, for the backward pass of one batch",
         f"work          {e.flops:.2e} flops: {e.tokens:,} tokens of {e.flops / max(1, e.tokens):.2e} each",
     ]
-    if e.flops_per_s is not None and e.seconds is not None:
+    if e.pace is not None and e.seconds is not None:
         each = " a process" if e.processes > 1 else ""
         lines.append(
-            f"time          {duration(e.seconds)} at {SHARE:.0%} of the {e.flops_per_s / 1e9:,.0f} Gflop/s{each} that "
-            "one matrix product reaches here now"
+            f"time          {duration(e.seconds)}: passes at {e.pace.share:.0%} of the {e.pace.passes / 1e9:,.0f} "
+            f"Gflop/s{each} that one matrix product reaches here now, and all else that a run does"
         )
     return "\n".join(lines)
 
@@ -185,7 +159,7 @@ def duration(seconds: float) -> str:
     for size, name in ((86_400 * 365, "years"), (86_400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"about {seconds / size:,.0f} {name}"
-    count = max(1, round(seconds))
+    count = max(1, round(seconds) if seconds < 20 else 5 * round(seconds / 5))
     return f"about {count:,} second{'s' if count > 1 else ''}"
 
 

@@ -64,7 +64,7 @@ def build(
             take = gr.Button(visible=False, elem_id="take-example", elem_classes="g-quiet")
             settings, of_documents = _settings()
             with gr.Column(elem_classes="g-foot"):  # stays in sight, however long the settings are
-                estimate = gr.Markdown(foretell(DEFAULT, *values_of(DEFAULT)), elem_id="estimate")
+                estimate = gr.Markdown(foretell(DEFAULT, *values_of(DEFAULT), timed=False), elem_id="estimate")
                 with gr.Row(elem_classes="g-go"):
                     name = gr.Textbox(
                         label=text.NAME, show_label=False, placeholder=text.NAME_HINT, max_lines=1, elem_id="run-name"
@@ -94,7 +94,10 @@ def build(
         **quiet,
     )  # fmt: skip
     # One event for all the boxes: an event each could be answered out of order, and an old estimate would stay.
-    gr.on([box.change for box in boxes], foretell, [preset, *boxes], [estimate], trigger_mode="always_last", **quiet)
+    gr.on(
+        [tab.select, *(box.change for box in boxes)], foretell, [preset, *boxes], [estimate],
+        trigger_mode="always_last", **quiet,
+    )  # fmt: skip
     shown = [settings[field] for field in _SHOWN_IN_EXAMPLES]
     gr.on(
         [tab.select, *(box.change for box in shown)], look.examples, [visitor, preset, *boxes], [rows],
@@ -218,7 +221,7 @@ def chosen(preset: str) -> list[Any]:
     values = values_of(preset)
     example = next((item for item in corpora.SHIPPED if item.key == PRESETS[preset].example), None)
     take = gr.update(value=text.TAKE_EXAMPLE.format(example.title) if example else "", visible=example is not None)
-    return [PRESETS[preset].sentence, take, *values, foretell(preset, *values)]
+    return [PRESETS[preset].sentence, take, *values, foretell(preset, *values, timed=False)]
 
 
 class Look:

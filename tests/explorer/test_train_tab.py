@@ -29,8 +29,10 @@ from explorer.tabs.train import Start, chosen, start
 from model import GPT, Tokenizer
 from model.config import Activation, ConfigError
 from tests.explorer.tiny import CHAR, LONG, PATIENCE, TEXT, in_a_loop, over, sentence, tiny_trainer, token, visitor
+from training import pace
 from training.cleaning import Cleaning
 from training.corpus import from_text, read_corpus
+from training.estimate import amount, duration, foreseen
 from training.events import Evaluated, Finished, Sampled, Stepped
 from training.origin import Data
 from training.presets import DEFAULT, PRESETS
@@ -342,6 +344,18 @@ def test_what_is_foretold_follows_the_boxes() -> None:
     body = sum(p.numel() for p in model.parameters()) - 10 * 16
     assert said.startswith(f"{body:,} parameters")
     assert f"read {30 * 4 * 8:,} tokens in 30 steps" in said
+
+
+def test_the_page_foretells_memory_and_time_of_what_would_be_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "_known", {})  # measured here, for both
+    recipe = PRESETS["classic"].recipe
+    found = foreseen(recipe.model_config(100), recipe.train, 1, measure=True)  # about so many characters
+    assert found.seconds is not None
+    told = f"That takes about {amount(found.memory)} of memory"
+    assert foretell("classic", *values_of("classic")).endswith(
+        f"{told}, and {duration(found.seconds)} on this machine."
+    )
+    assert foretell("classic", *values_of("classic"), timed=False).endswith(f"{told}.")
 
 
 @pytest.mark.parametrize(
