@@ -143,5 +143,6 @@ def pack_way(tokenizer: Tokenizer, ids: Sequence[int], total: float, last: int) 
 
 
 def pack_curve(values: Sequence[float | None]) -> list[float | None]:
-    """Measurements for a chart: five significant digits are more than a pixel can show."""
-    return [None if value is None else float(f"{value:.5g}") for value in values]
+    """Measurements for a chart: seven significant digits, as many as float32 has. Fewer would do for the pixels, but they
+    are written beside the chart too, and rounded a second time they differ from the same number elsewhere."""
+    return [None if value is None else float(f"{value:.7g}") for value in values]

@@ -34,15 +34,16 @@
   }
 
   function legend(data, state) {
+    const training = state.lines === 'training', measured = training ? ['last measured', 'best measured'] : ['best']; // else the line's end is the last one
     const { fmt } = glass, { unit } = state, at = state.hover >= 0 ? data.xs[state.hover] : null;
-    const head = ['run', at === null ? 'last' : `at ${state.axis === 'step' ? 'step ' : ''}${fmt.count(at)}${state.axis === 'step' ? '' : ' ' + AXES[state.axis]}`, 'final', 'best', 'parameters', 'tokenizer', 'optimizer'];
+    const head = ['run', at === null ? 'last' : `at ${state.axis === 'step' ? 'step ' : ''}${fmt.count(at)}${state.axis === 'step' ? '' : ' ' + AXES[state.axis]}`, ...measured, 'parameters', 'tokenizer', 'optimizer'];
     const rows = data.runs.map((run, k) => {
       const line = data.lines[k], i = at === null ? line.xs.length - 1 : glass.curve.reads(line.xs, at), x = line.xs[i];
       const end = (e) => (e ? fmt.fixed(unit === 'nats' ? e.nats : e.bits) : '–');
       const note = !line.xs.length ? ' no curve' : line.kind !== state.lines ? ` ${line.kind}` : '';
       return h('tr', { dataset: { ref: run.ref } },
         h('th', { scope: 'row' }, h('i', { class: `g-compare-key k${k}`, 'aria-hidden': 'true' }), h('bdi', {}, run.name), h('small', {}, note)),
-        h('td', { class: 'g-compare-now' }, fmt.fixed(line.ys[i]), at !== null && i >= 0 && x !== at ? h('small', {}, ` at ${fmt.count(x)}`) : null), h('td', {}, end(run.final)),
+        h('td', { class: 'g-compare-now' }, fmt.fixed(line.ys[i]), at !== null && i >= 0 && x !== at ? h('small', {}, ` at ${fmt.count(x)}`) : null), training ? h('td', {}, end(run.final)) : null,
         h('td', {}, end(run.best), run.best ? h('small', {}, ` at ${fmt.count(run.best.step)}`) : null),
         h('td', {}, fmt.parameters(run.parameters)), h('td', {}, run.tokenizer || '–'), h('td', {}, run.optimizer || '–'));
     });

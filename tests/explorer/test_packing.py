@@ -223,4 +223,5 @@ def test_pieces_put_together_are_the_text() -> None:
 
 
 def test_a_curve_keeps_five_digits_and_its_gaps() -> None:
-    assert pack_curve([2.34567891, None, 0.000123456789, 4]) == [2.3457, None, 0.00012346, 4.0]
+    assert pack_curve([2.34567891, None, 0.000123456789, 4]) == [2.345679, None, 0.0001234568, 4.0]
+    assert pack_curve([4.010488835711012]) == [4.010489], "which is 4.010; by way of 4.0105 it would be 4.011"
