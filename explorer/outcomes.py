@@ -1,14 +1,15 @@
 """What a teacher or copied embeddings brought: a run beside one that differs from it in nothing else.
 
 The Train tab asks once a run is over. Runs are compared by the lowest loss on held-out text: text, split and every
-other setting are the same. A student reads with its teacher's vocabulary, so that the same run without a teacher may
-have another one; then bits per byte are compared, and nats per token otherwise.
+other setting are the same. A student reads with its teacher's vocabulary, which decides more than the teacher does:
+its sibling has to be cut in the same way, into as many entries. Where these are other ones, bits per byte are compared.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from explorer import text
 from explorer.jobs import Run
 from explorer.server import Server
 from training.config import Recipe
@@ -51,7 +52,8 @@ def compared(server: Server, run: Run, name: str, owner: str) -> dict[str, Any] 
         said = f"Lowest loss on held-out text: {ours:.3f} with {what}, {loss:.3f} without ({unit}). The run without: "
         return {"taken": name, "with": ours, "without": loss, "sibling": info.name, "sentence": said}
     said = (
-        f"To see what {what} brought, train the same again with {box} set to No model: the two losses then stand here."
+        f"To see what {what} brought, train the same again with {box} set to No model{_cut_as(run, name)}: the two "
+        "losses then stand here."
     )
     return {"taken": name, "with": best, "without": None, "sibling": None, "sentence": said}
 
@@ -74,11 +76,21 @@ def _plain(recipe: Recipe, name: str) -> dict[str, Any]:
     """All settings but those that go with `name`, in one form whichever way they were written."""
     values: dict[str, Any] = recipe.to_dict()
     values["model"] = recipe.model_config(2).to_dict()
-    if name == "teacher":  # a student has its teacher's, whatever the recipe says
-        values = {key: value for key, value in values.items() if key not in ("tokenizer", "vocab_size")}
+    if recipe.tokenizer != "bpe":  # others have as many entries as they find
+        values["vocab_size"] = 0
     _, _, fields = TAKEN[name]
     values["train"] = {field: value for field, value in values["train"].items() if field not in fields}
     return values
+
+
+def _cut_as(run: Run, name: str) -> str:
+    """What else has to be chosen, as the recipe's own vocabulary may be another one than its teacher's."""
+    if name != "teacher":
+        return ""
+    recipe = run.info.recipe
+    entries = f", vocabulary {recipe.vocab_size:,}" if recipe.tokenizer == "bpe" else ""
+    labels = {value: label for label, value in text.TOKENIZERS}
+    return f" and {text.TOKENIZER[:1].lower()}{text.TOKENIZER[1:]} {labels[recipe.tokenizer]}{entries}"
 
 
 def _same_vocabulary(one: Run, other: Run) -> bool:

@@ -143,6 +143,6 @@ def pack_way(tokenizer: Tokenizer, ids: Sequence[int], total: float, last: int) 
 
 
 def pack_curve(values: Sequence[float | None]) -> list[float | None]:
-    """Measurements for a chart: seven significant digits, as many as float32 has. Fewer would do for the pixels, but they
-    are written beside the chart too, and rounded a second time they differ from the same number elsewhere."""
+    """Measurements for a chart: seven significant digits, as many as float32 has. Fewer would do for the pixels, but
+    they are written beside the chart too, and rounded a second time they differ from the same number elsewhere."""
     return [None if value is None else float(f"{value:.7g}") for value in values]

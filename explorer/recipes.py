@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,8 +18,8 @@ from model import ConfigError, Tokenizer
 from training.config import Recipe
 from training.corpus import Corpus
 from training.data import MASKED, build_tokenizer, documents_of
-from training.estimate import amount, check_fits, duration, foreseen
-from training.fitting import cleaned
+from training.estimate import amount, check_fits, duration, foreseen, row_tokens
+from training.fitting import GIVES_WAY, cleaned
 from training.presets import PRESETS
 from training.setup import Prepared, set_up
 
@@ -30,6 +30,10 @@ _TRAIN_FIELDS = (
     "steps", "batch_size", "optimizer", "learning_rate", "muon_learning_rate", "warmup_steps", "weight_decay",
     "grad_clip", "val_fraction", "seed", "teacher", "teacher_share", "teacher_temperature", "embeddings_from",
 )  # fmt: skip
+DECIDED_WITH_THE_TEXT = (
+    *_TEXT_FIELDS, "context", "batch_size", "val_fraction", "seed", "teacher", "embeddings_from"
+)  # fmt: skip
+"""The settings that decide with a text what examples look like, and what has to give way to it."""
 FIELDS = (*_TEXT_FIELDS, *_SHAPE_FIELDS, *_TRAIN_FIELDS)
 """The settings that the page offers; the command line has the others too."""
 _EXAMPLES = 5
@@ -82,32 +86,60 @@ def changed(preset: str, values: tuple[Any, ...]) -> set[str]:
     return {name for name, value, usual in zip(FIELDS, values, values_of(preset), strict=True) if value != usual}
 
 
-def foretell(preset: str, *values: Any, timed: bool = True) -> str:
-    """What the settings come to, before anything starts; or what is wrong with them. timed: how long it will take as
-    well, which is measured."""
+@dataclass(frozen=True)
+class Fit:
+    """How a recipe comes out for a text. changes: the settings that a text decides with; vocab_size: entries; row:
+    tokens of a row on average."""
+
+    changes: dict[str, Any]
+    vocab_size: int
+    row: float
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> Fit:
+        """That of a training that could begin."""
+        recipe, entries = prepared.recipe, prepared.tokenizer.vocab_size
+        settled = {**vars(recipe), **vars(recipe.train), "context": recipe.model_config(entries).context}
+        changes = {name: settled[name] for name in GIVES_WAY if name != "cleaning"}
+        return cls(changes, entries, row_tokens(prepared.data, recipe.train.batch_size))
+
+
+def _fit_key(preset: str, values: Sequence[Any]) -> tuple[Any, ...]:
+    given = dict(zip(FIELDS, values, strict=True))
+    return preset, *(given[name] for name in DECIDED_WITH_THE_TEXT)
+
+
+def foretell(visitor: Visitor | None, preset: str, *values: Any) -> str:
+    """What the settings come to, before anything starts; or what is wrong with them.
+
+    What it costs follows from the visitor's text as well, and is told once that was prepared for these settings.
+    """
     try:
         recipe = recipe_of(preset, values)
-        check_fits(recipe.model_config(_entries(recipe) or 2), recipe.train)
+        fit = None if visitor is None else visitor.fits.get(_fit_key(preset, values))
+        if fit is not None:
+            recipe = recipe.with_changes(fit.changes)
+        check_fits(recipe.model_config(fit.vocab_size if fit is not None else _entries(recipe)), recipe.train)
     except ValueError as error:
         return f"**Cannot be trained:** {in_words(error)}"
     train = recipe.train
     body = 2 * recipe.model_config(1).parameters() - recipe.model_config(2).parameters()  # less 1 entry's share
     most = "up to " if recipe.cut == "documents" else ""
     seen = train.steps * train.batch_size * train.accumulate * recipe.model_config(1).context
-    vocabulary, cost = _entries(recipe), ""
-    if vocabulary is not None:
-        found = foreseen(recipe.model_config(vocabulary), train, 1, measure=timed)
-        time = "" if found.seconds is None else f", and {duration(found.seconds)} on this machine"
-        cost = f" That takes about {amount(found.memory)} of memory{time}."
+    cost = ""
+    if fit is not None:
+        found = foreseen(recipe.model_config(fit.vocab_size), train, 1, measure=True, row=fit.row)
+        seconds = found.seconds or 0.0
+        cost = f" That takes about {amount(found.memory)} of memory, and {duration(seconds)} on this machine."
     return (
         f"{millions(body)} parameters besides the vocabulary; "
         f"it will read {most}{seen:,} tokens in {train.steps:,} steps.{cost}"
     )
 
 
-def _entries(recipe: Recipe) -> int | None:
-    """Of the vocabulary, about; of characters there are rarely more, and how many words there are only a text tells."""
-    return {"char": 100, "bpe": recipe.vocab_size, "gpt2": GPT2_TOKENS}.get(recipe.tokenizer)
+def _entries(recipe: Recipe) -> int:
+    """Of the vocabulary, at least, before a text tells."""
+    return {"bpe": recipe.vocab_size, "gpt2": GPT2_TOKENS}.get(recipe.tokenizer, 2)
 
 
 _BOXES = {
@@ -172,6 +204,7 @@ def prepare_run(
         return visitor.tokenizer(wanted, lambda: build_tokenizer(corpus, wanted, learning))
 
     prepared = set_up(corpus, recipe, learn, changed(preset, values))
+    visitor.fits[_fit_key(preset, values)] = Fit.of(prepared)
     return corpus, replace(prepared, notes=(*([note] if note else []), *prepared.notes))
 
 

@@ -68,6 +68,8 @@ class Visitor:
         """How far the one that is under way has come, 0 to 1."""
         self.taken = 0
         """How many texts were taken so far."""
+        self.fits: dict[tuple[Any, ...], Any] = {}
+        """How recipes come out for this text, by their settings (explorer/recipes.py); forgotten with the text."""
         self._cleaning = Cleaning()
         self._cleaned: tuple[Corpus, Cleaned] | None = None
         self._tokenizers: dict[tuple[Any, ...], Tokenizer] = {}
@@ -88,7 +90,7 @@ class Visitor:
         """
         self.corpus, self._cleaned = corpus, None
         self.reading, self.wish, self.example = reading, None, example
-        self._tokenizers.clear()
+        self._forget()
         if not keep_cleaning:
             self._cleaning = Cleaning()
             self.taken += 1
@@ -102,7 +104,12 @@ class Visitor:
     def cleaning(self, cleaning: Cleaning) -> None:
         if cleaning != self._cleaning:
             self._cleaning, self._cleaned = cleaning, None
-            self._tokenizers.clear()
+            self._forget()
+
+    def _forget(self) -> None:
+        """What was found out about a text that is no longer this one."""
+        self._tokenizers.clear()
+        self.fits.clear()
 
     def cleaned(self, cleaning: Cleaning | None = None, told: Callable[[float], None] | None = None) -> Cleaned:
         """The text cleaned, with the counts; kept until text or cleaning change. cleaning: take this one from now on.

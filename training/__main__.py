@@ -21,7 +21,7 @@ from training.console import follow, leave_signals_to_the_first
 from training.corpus import about
 from training.data import build_tokenizer, documents_of
 from training.distributed import ALONE, Group, Ranks, check_sharding, join_others, launched, restarted
-from training.estimate import Estimate, TooLarge, foreseen, report
+from training.estimate import Estimate, TooLarge, check_fits, foreseen, report, row_tokens
 from training.events import Finished
 from training.fitting import GIVES_WAY, cleaned
 from training.flags import changes_of, chosen_by, named, parser, recipe_of, settings, text_to_train_on
@@ -204,6 +204,7 @@ def _stands(out: Path, recipe: Recipe, files: Collection[str], chosen: Collectio
 
 def _estimate(options: dict[str, Any], recipe: Recipe, changes: dict[str, Any]) -> int:
     """Print what a training will take. Raises ValueError with a sentence."""
+    row = None
     if options["corpus"]:
         found = text_to_train_on(options, recipe)
         recipe = recipe.with_changes(changes | asdict(from_options(options, recipe.cleaning)))
@@ -218,11 +219,17 @@ def _estimate(options: dict[str, Any], recipe: Recipe, changes: dict[str, Any]) 
             else:
                 _say(*prepared.notes)
                 recipe, vocab_size = prepared.recipe, prepared.tokenizer.vocab_size
+                row = row_tokens(prepared.data, recipe.train.batch_size)
     else:
         recipe = recipe.with_changes(changes)
         vocab_size = _vocabulary(recipe)
-    estimate: Estimate = foreseen(recipe.model_config(vocab_size), recipe.train, measure=True)
+    config = recipe.model_config(vocab_size)
+    estimate: Estimate = foreseen(config, recipe.train, measure=True, row=row)
     print(report(estimate))
+    try:
+        check_fits(config, recipe.train)
+    except TooLarge as error:
+        print(f"It cannot be trained here: {error}")
     return 0
 
 

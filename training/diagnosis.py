@@ -108,6 +108,11 @@ class Course:
         return self.median(len(self.losses))
 
     @property
+    def over_what(self) -> str:
+        """What that is, for people."""
+        return f"median of the last {min(self.size, len(self.losses)):,} steps"
+
+    @property
     def start(self) -> float:
         """The training loss before anything was learnt."""
         return self.losses[0]
@@ -145,22 +150,24 @@ def diverging(course: Course) -> Diagnosis | None:
     losses = course.losses
     windows = [(i, median(losses[i - WINDOW : i])) for i in range(WINDOW, len(losses) + 1, WINDOW // 2)]
     windows = [(0, course.start), *windows] if course.first_step == 1 else windows
-    best, since, back, lasting = float("inf"), None, 0, False
+    best, since, back, lasting, peak = float("inf"), None, 0, False, 0.0
     for (_, before), (end, now) in pairwise(windows):
         best = min(best, before)
         if now > max(best + RISEN, best * (1 + RISEN_SHARE)):
-            since, back = end - WINDOW if since is None else since, 0
+            since, back, peak = end - WINDOW if since is None else since, 0, max(peak, now)
             lasting = lasting or end - since >= LASTING
         else:  # one low window between high ones does not end an alarm
             back += WINDOW // 2
             if not lasting or back >= BACK:
-                since, lasting = None, False
+                since, lasting, peak = None, False, 0.0
     if since is None or not lasting:
         return None
     step, now = course.steps[max(0, since)].step, windows[-1][1]
+    rose = f"is {now:.2f}, and was {best:.2f} at best"
+    if back:  # it has come down a moment ago
+        rose = f"rose from {best:.2f} to {peak:.2f}, and is {now:.2f} now"
     sentence = (
-        f"Diverging since about step {step:,}: the loss is {now:.2f}, and was {best:.2f} at best. The updates are too "
-        "large: lower the learning rate."
+        f"Diverging since about step {step:,}: the loss {rose}. The updates are too large: lower the learning rate."
     )
     quarter = _factor(course, 0.25)
     remedies = [] if course.over else [Remedy("Quarter the rate", "change", rate=quarter), _stop(course)]
@@ -236,13 +243,14 @@ def by_heart(course: Course) -> Diagnosis | None:
     """Nothing is held out, and the text is known."""
     if course.held_out or course.window() >= BY_HEART:
         return None
-    return Diagnosis("by heart", f"It knows its text by heart: the training loss is {course.window():.2f}.")
+    said = f"the training loss is {course.window():.3f} ({course.over_what})"
+    return Diagnosis("by heart", f"It knows its text by heart: {said}.")
 
 
 def well(course: Course) -> Diagnosis:
     """Nothing is known to be wrong: what the validation beats, and since when, or which way the loss went so far."""
     now, start, unigram = course.window(), course.start, course.baselines.get("unigram")
-    fell = f"the training loss fell from {start:.2f} to {now:.2f}"
+    fell = f"the training loss fell from {start:.2f} to {now:.2f} ({course.over_what})"
     if not course.held_out and now < start:
         return Diagnosis("well", f"All well: {fell}.")
     beaten = None

@@ -25,9 +25,11 @@ import torch
 
 from model import ConfigError, GPTConfig
 from training.config import TrainConfig
+from training.data import Blocks, Data
 from training.pace import Pace, measured
 from training.presets import EVERY
 
+_DRAWS = 8  # batches
 FACTOR = 1.5
 """The measured peak of a training lies within this factor of the estimate, torch's own libraries left out."""
 
@@ -59,16 +61,27 @@ def processes() -> int:
     return max(1, int(os.environ.get("WORLD_SIZE", "1")))
 
 
-def foreseen(config: GPTConfig, train: TrainConfig, count: int | None = None, measure: bool = False) -> Estimate:
+def row_tokens(data: Data, batch_size: int) -> float:
+    """Tokens of a row on average, as batches have them: those of documents end with their longest."""
+    if isinstance(data, Blocks):
+        return data.context
+    drawn = torch.Generator().manual_seed(0)
+    return sum(data.batch(batch_size, drawn)[0].shape[1] for _ in range(_DRAWS)) / _DRAWS
+
+
+def foreseen(
+    config: GPTConfig, train: TrainConfig, count: int | None = None, measure: bool = False, row: float | None = None
+) -> Estimate:
     """The estimate for a shape and its settings. count: processes; None: those that torchrun started. measure: the
-    speed of this machine, which takes a moment."""
+    speed of this machine, which takes a moment. row: tokens of a row on average, where that is less than the context.
+    """
     count = processes() if count is None else count
     N = config.parameters()
     apart = count if train.sharding == "fsdp" else 1
     matrices = config.layers * (4 * config.width**2 + 2 * config.width * config.d_mlp)
     state = 8 * N if train.optimizer == "adamw" else 4 * matrices + 8 * (N - matrices)
-    tokens = train.steps * train.batch_size * train.accumulate * config.context * count
-    flops, pace = float(tokens) * flops_per_token(config), measured(config, train, _device(train)) if measure else None
+    tokens = round(train.steps * train.batch_size * train.accumulate * (row or config.context) * count)
+    each, pace = flops_per_token(config), measured(config, train, _device(train)) if measure else None
     return Estimate(
         parameters=N,
         weights=4 * N // apart,
@@ -76,10 +89,10 @@ def foreseen(config: GPTConfig, train: TrainConfig, count: int | None = None, me
         optimizer=state // apart,
         activations=train.batch_size * config.context * activation_bytes(config),
         tokens=tokens,
-        flops=flops,
+        flops=tokens * each,
         processes=count,
         pace=pace,
-        seconds=None if pace is None else pace.seconds(config, train, flops, count),
+        seconds=None if pace is None else pace.seconds(config, train, tokens, each, count),
     )
 
 
@@ -173,6 +186,13 @@ def _remedy(config: GPTConfig, train: TrainConfig, room: int) -> str:
             parts = -(-train.batch_size // batch) * train.accumulate
             return f"use batch_size {batch} (accumulate {parts} learns from as much in a step)"
     offers = list[str]()
+    for name, least, said in (("context", 64, "a context of {:,}"), ("layers", 1, "{:,} layers")):
+        value = getattr(config, name) // 2
+        while value >= least and foreseen(replace(config, **{name: value}), replace(train, batch_size=1)).memory > room:
+            value //= 2
+        if value >= least:
+            offers.append(f"use {said.format(value)} with batch_size 1")
+            break
     for count in (2**n for n in range(1, 13)):
         apart = replace(train, batch_size=1, sharding="fsdp", optimizer="adamw")
         if foreseen(config, apart, count).memory <= room:

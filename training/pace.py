@@ -40,12 +40,12 @@ class Pace:
     plain: float
     share: float
 
-    def seconds(self, config: GPTConfig, train: TrainConfig, flops: float, count: int = 1) -> float:
-        """Of a whole training, with its measurements and samples. flops: of all its passes; count: the processes that
-        share them."""
-        layers, step = config.layers, flops / (train.steps * self.share * self.passes * count)
+    def seconds(self, config: GPTConfig, train: TrainConfig, tokens: float, each: float, count: int = 1) -> float:
+        """Of a whole training, with its measurements and samples. tokens: that it reads; each: flops of one, forward
+        and backward; count: the processes that share them."""
+        layers, step = config.layers, tokens * each / (train.steps * self.share * self.passes * count)
         step += _ISSUED_STEP_S + layers * _ISSUED_LAYER_S + muon_flops(config, train) / (_MUON_SHARE * self.plain)
-        forward = flops / (3 * train.steps * train.batch_size * train.accumulate * config.context * count)  # of a token
+        forward = each / 3
         told = 1 + train.steps // train.eval_every
         measuring = told * train.eval_tokens * forward / (SHARE["float32"] * self.plain * count)
         samples = 1 + train.steps // train.sample_every if train.sample_every else 0
@@ -71,7 +71,8 @@ def measured(config: GPTConfig, train: TrainConfig, device: torch.device) -> Pac
     passes = _speed(rows, config.width, config.d_mlp, torch.bfloat16, device) if precision == "bfloat16" else plain
     threads = 1
     if device.type == "cpu":
-        threads = train.threads or max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        free = max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        threads = min(train.threads or free, cores())
     share = SHARE[precision] if device.type == "cpu" else SHARE_ELSEWHERE
     return Pace(passes * threads, plain * threads, share)
 

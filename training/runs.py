@@ -157,6 +157,8 @@ class RunFolder:
                 taken_up=len(values.get("taken_up", [])),
                 parent=Parent.of(values.get("parent")),
             )
+        except FileNotFoundError as error:
+            raise RunError(f"{self.path} is not the folder of a run: give one that a training wrote.") from error
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise RunError(
                 f"{self.path / 'config.json'} cannot be read ({error}): this run cannot be opened."

@@ -70,8 +70,13 @@ def set_up(
         try:
             tokenizer = given or learn(recipe)
             check_vocabulary(tokenizer)
-            check_fits(recipe.model_config(tokenizer.vocab_size), recipe.train)
+            config = recipe.model_config(tokenizer.vocab_size)
+            text_first = config.context >= len(corpus.text.encode(errors="replace"))  # too short for it, most likely
+            if not text_first:
+                check_fits(config, recipe.train)
             data = prepare(corpus, tokenizer, recipe)
+            if text_first:
+                check_fits(config, recipe.train)
             break
         except TOO_SMALL as error:
             if (less := give_way(error, recipe, chosen)) is None:

@@ -15,7 +15,16 @@ from explorer import corpora, text
 from explorer.components import drawn, onward
 from explorer.jobs import Run
 from explorer.outcomes import outcome as found
-from explorer.recipes import FIELDS, examples, foretell, prepare_run, recipe_of, values_of, worded
+from explorer.recipes import (
+    DECIDED_WITH_THE_TEXT,
+    FIELDS,
+    examples,
+    foretell,
+    prepare_run,
+    recipe_of,
+    values_of,
+    worded,
+)
 from explorer.server import Server, answering
 from explorer.session import Visitor
 from explorer.shelf import millions
@@ -28,9 +37,6 @@ from training.trainer import Trainer
 
 _log = logging.getLogger(__name__)
 _NEWS_S = 0.4  # how often the page hears of a long preparation
-_SHOWN_IN_EXAMPLES = (
-    "tokenizer", "vocab_size", "cut", "start_mark", "max_documents", "context", "batch_size", "val_fraction", "seed"
-)  # fmt: skip
 _OURS = "(_, ...rest) => [glass.session, ...rest]"
 
 
@@ -64,7 +70,7 @@ def build(
             take = gr.Button(visible=False, elem_id="take-example", elem_classes="g-quiet")
             settings, of_documents = _settings()
             with gr.Column(elem_classes="g-foot"):  # stays in sight, however long the settings are
-                estimate = gr.Markdown(foretell(DEFAULT, *values_of(DEFAULT), timed=False), elem_id="estimate")
+                estimate = gr.Markdown(foretell(None, DEFAULT, *values_of(DEFAULT)), elem_id="estimate")
                 with gr.Row(elem_classes="g-go"):
                     name = gr.Textbox(
                         label=text.NAME, show_label=False, placeholder=text.NAME_HINT, max_lines=1, elem_id="run-name"
@@ -86,23 +92,21 @@ def build(
     look = Look(server)
     ours: dict[str, Any] = quiet | {"js": _OURS}
     preset.input(chosen, [preset], [sentence, take, *boxes, estimate], **quiet)
-    take.click(look.take, [visitor, preset], [source], **ours).then(
-        look.examples, [visitor, preset, *boxes], [rows], **ours
+    all_of_it = [visitor, preset, *boxes]
+    take.click(look.take, [visitor, preset], [source], **ours).then(look.examples, all_of_it, [rows], **ours).then(
+        look.ahead, all_of_it, [estimate], **ours
     )
     settings["optimizer"].change(
         lambda kind: gr.update(visible=kind == "muon"), [settings["optimizer"]], [settings["muon_learning_rate"]],
         **quiet,
     )  # fmt: skip
     # One event for all the boxes: an event each could be answered out of order, and an old estimate would stay.
+    gr.on([box.change for box in boxes], look.ahead, all_of_it, [estimate], trigger_mode="always_last", **ours)
+    decisive = [settings[field] for field in DECIDED_WITH_THE_TEXT]
     gr.on(
-        [tab.select, *(box.change for box in boxes)], foretell, [preset, *boxes], [estimate],
-        trigger_mode="always_last", **quiet,
-    )  # fmt: skip
-    shown = [settings[field] for field in _SHOWN_IN_EXAMPLES]
-    gr.on(
-        [tab.select, *(box.change for box in shown)], look.examples, [visitor, preset, *boxes], [rows],
+        [tab.select, *(box.change for box in decisive)], look.examples, all_of_it, [rows],
         trigger_mode="always_last", **ours,
-    )  # fmt: skip
+    ).then(look.ahead, all_of_it, [estimate], **ours)  # fmt: skip
     tab.select(look.teachers, [visitor], [settings["teacher"], settings["embeddings_from"]], **ours)
     gr.on(
         [settings["tokenizer"].change, settings["cut"].change],
@@ -221,7 +225,7 @@ def chosen(preset: str) -> list[Any]:
     values = values_of(preset)
     example = next((item for item in corpora.SHIPPED if item.key == PRESETS[preset].example), None)
     take = gr.update(value=text.TAKE_EXAMPLE.format(example.title) if example else "", visible=example is not None)
-    return [PRESETS[preset].sentence, take, *values, foretell(preset, *values, timed=False)]
+    return [PRESETS[preset].sentence, take, *values, foretell(None, preset, *values)]
 
 
 class Look:
@@ -251,6 +255,14 @@ class Look:
             return examples(self._server, self._server.visitors.get(token), preset, *values)
 
         return rows()
+
+    def ahead(self, token: str, preset: str, *values: Any) -> str:
+        """What the settings come to with the visitor's text."""
+        try:
+            visitor = self._server.visitors.get(token)
+        except ValueError:
+            visitor = None
+        return foretell(visitor, preset, *values)
 
     def teachers(self, token: str) -> list[Any]:
         """The models that another one can learn from, for both lists."""

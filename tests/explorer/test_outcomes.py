@@ -46,12 +46,13 @@ def best(server: Server, run: str, unit: str = "val_loss") -> float:
 def test_the_loss_beside_that_of_the_run_without(server: Server, teacher: str, field: str, box: str) -> None:
     """Another seed, another length or another vocabulary is no comparison; one that took nothing is told nothing."""
     run = trained(server, "taught", **{field: teacher})
-    for other in ({"seed": 3}, {"steps": 5}, {"val_fraction": 0.2}):
+    for other in ({"seed": 3}, {"steps": 5}, {"val_fraction": 0.2}, {"tokenizer": "word"}):
         trained(server, "another", **other)
     server.jobs.changed()
     [told] = asked(server, run)
     assert told["without"] is None
     assert f"train the same again with {box} set to No model" in told["sentence"]
+    assert ("the text is cut into Characters" in told["sentence"]) == (field == "teacher")
     alone = trained(server, "alone", teacher_share=0.7) if field == "teacher" else trained(server, "alone")
     server.jobs.changed()
     [told] = asked(server, run)

@@ -20,7 +20,7 @@ from explorer import corpora, recipes
 from explorer.decode import decode
 from explorer.jobs import Jobs
 from explorer.limits import Limits
-from explorer.recipes import FIELDS, foretell, in_words, values_of, worded
+from explorer.recipes import FIELDS, foretell, in_words, prepare_run, values_of, worded
 from explorer.server import Server
 from explorer.session import Reading
 from explorer.shelf import millions
@@ -32,7 +32,7 @@ from tests.explorer.tiny import CHAR, LONG, PATIENCE, TEXT, in_a_loop, over, sen
 from training import pace
 from training.cleaning import Cleaning
 from training.corpus import from_text, read_corpus
-from training.estimate import amount, duration, foreseen
+from training.estimate import amount, duration, foreseen, row_tokens
 from training.events import Evaluated, Finished, Sampled, Stepped
 from training.origin import Data
 from training.presets import DEFAULT, PRESETS
@@ -339,23 +339,32 @@ def test_the_page_foretells_the_parameters_of_the_real_model(preset: str) -> Non
 
 
 def test_what_is_foretold_follows_the_boxes() -> None:
-    said = foretell(DEFAULT, *boxes(layers=2, width=16, heads=2, steps=30, batch_size=4, context=8))
+    said = foretell(None, DEFAULT, *boxes(layers=2, width=16, heads=2, steps=30, batch_size=4, context=8))
     model = GPT(PRESETS[DEFAULT].recipe.with_changes({**TINY, "layers": 2, "width": 16}).model_config(10))
     body = sum(p.numel() for p in model.parameters()) - 10 * 16
     assert said.startswith(f"{body:,} parameters")
     assert f"read {30 * 4 * 8:,} tokens in 30 steps" in said
 
 
-def test_the_page_foretells_memory_and_time_of_what_would_be_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_and_time_are_those_of_what_would_be_trained(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the text was prepared: a short one makes a recipe smaller, and only a text tells how many words it has."""
     monkeypatch.setattr(pace, "_known", {})  # measured here, for both
-    recipe = PRESETS["classic"].recipe
-    found = foreseen(recipe.model_config(100), recipe.train, 1, measure=True)  # about so many characters
-    assert found.seconds is not None
-    told = f"That takes about {amount(found.memory)} of memory"
-    assert foretell("classic", *values_of("classic")).endswith(
-        f"{told}, and {duration(found.seconds)} on this machine."
-    )
-    assert foretell("classic", *values_of("classic"), timed=False).endswith(f"{told}.")
+    visitor = server.visitors.get(token(1))
+    visitor.take_corpus(from_text(TEXT, "short"))
+    for preset in ("classic", "song", "tweets"):
+        values = values_of(preset)
+        assert "memory" not in foretell(visitor, preset, *values)
+        _, prepared = prepare_run(server, visitor, preset, tuple(values))
+        recipe, row = prepared.recipe, row_tokens(prepared.data, prepared.recipe.train.batch_size)
+        shape = recipe.model_config(prepared.tokenizer.vocab_size)
+        found = foreseen(shape, recipe.train, 1, measure=True, row=row)
+        assert found.seconds is not None
+        said = foretell(visitor, preset, *values)
+        assert f"{recipe.train.steps * recipe.train.batch_size * shape.context:,} tokens" in said
+        told = f"That takes about {amount(found.memory)} of memory, and {duration(found.seconds)} on this machine."
+        assert said.endswith(told)
+    visitor.take_corpus(from_text(TEXT * 2, "another"))
+    assert "memory" not in foretell(visitor, "classic", *values_of("classic"))
 
 
 @pytest.mark.parametrize(
@@ -364,7 +373,7 @@ def test_the_page_foretells_memory_and_time_of_what_would_be_trained(monkeypatch
     ids=str,
 )
 def test_what_cannot_be_trained_is_said_beforehand(changes: dict[str, Any]) -> None:
-    said = foretell(DEFAULT, *boxes(**changes))
+    said = foretell(None, DEFAULT, *boxes(**changes))
     assert said.startswith("**Cannot be trained:** ")
     assert said.endswith(".")
 

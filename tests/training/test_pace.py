@@ -39,26 +39,25 @@ def test_a_training_is_its_steps_and_measurements_and_samples() -> None:
     """A machine so slow, or so fast, that one part is all that there is."""
     train = tiny_config(steps=40, eval_every=10, eval_tokens=320, sample_every=0)
     flops = foreseen(SHAPE, train, 1).flops
+    tokens = 40 * train.batch_size * train.accumulate * 32
+    each = flops / tokens
     slow = Pace(passes=1e3, plain=1e30, share=0.5)  # only the passes take time
-    assert slow.seconds(SHAPE, train, flops) == pytest.approx(flops / 500)
-    assert slow.seconds(SHAPE, train, flops, 4) == pytest.approx(flops / 2000)
+    assert slow.seconds(SHAPE, train, tokens, each) == pytest.approx(flops / 500)
+    assert slow.seconds(SHAPE, train, tokens, each, 4) == pytest.approx(flops / 2000)
     fast = Pace(passes=1e30, plain=1e30, share=0.5)
-    issuing = fast.seconds(SHAPE, train, flops)
+    issuing = fast.seconds(SHAPE, train, tokens, each)
     assert issuing == pytest.approx(40 * (2e-3 + 2 * 1.5e-3))
-    measuring = Pace(passes=1e30, plain=1e3, share=0.5).seconds(SHAPE, train, flops) - issuing
-    forward = flops / 3 / (40 * train.batch_size * train.accumulate * 32)
-    assert measuring == pytest.approx(5 * 320 * forward / 600)
+    measuring = Pace(passes=1e30, plain=1e3, share=0.5).seconds(SHAPE, train, tokens, each) - issuing
+    assert measuring == pytest.approx(5 * 320 * each / 3 / 600)
     sampled = tiny_config(steps=40, eval_every=10, eval_tokens=320, sample_every=20, sample_tokens=30)
-    assert fast.seconds(SHAPE, sampled, flops) - issuing == pytest.approx(3 * 30 * 2 * 0.6e-3)
+    assert fast.seconds(SHAPE, sampled, tokens, each) - issuing == pytest.approx(3 * 30 * 2 * 0.6e-3)
 
 
 def test_past_the_context_a_sample_costs_whole_passes() -> None:
     within, past = (tiny_config(sample_every=1, sample_tokens=tokens) for tokens in (32, 33))
-    flops = foreseen(SHAPE, within, 1).flops
     slow = Pace(passes=1e30, plain=1.0, share=0.5)
-    more = slow.seconds(SHAPE, past, flops) - slow.seconds(SHAPE, within, flops)
-    forward = flops / 3 / (within.steps * within.batch_size * within.accumulate * 32)
-    assert more == pytest.approx((1 + within.steps) * 32 * forward * cores(), rel=1e-3)
+    more = slow.seconds(SHAPE, past, 1e3, 6e5) - slow.seconds(SHAPE, within, 1e3, 6e5)
+    assert more == pytest.approx((1 + within.steps) * 32 * 2e5 * cores(), rel=1e-3)
 
 
 @pytest.fixture
@@ -79,6 +78,7 @@ def speeds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 def test_all_cores_count_that_a_process_has(speeds: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     assert measured(SHAPE, tiny_config(threads=0), CPU) == Pace(2e11, 2e11, 0.6)
     assert measured(SHAPE, tiny_config(threads=1), CPU) == Pace(1e11, 1e11, 0.6)
+    assert measured(SHAPE, tiny_config(threads=999), CPU) == Pace(2e11, 2e11, 0.6), "no more than there are"
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert measured(SHAPE, tiny_config(threads=0), CPU) == Pace(1e11, 1e11, 0.6)
     assert {(key[1], key[2]) for key in speeds} == {(64, 256)}

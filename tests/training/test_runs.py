@@ -226,7 +226,9 @@ def test_folders_that_hold_no_run_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "nothing").mkdir()
     (tmp_path / "file").write_text("no folder")
     assert [info.id for info in list_runs(tmp_path)] == ["good"]
-    for name in (*broken, "latin", "folder", "nothing"):
+    with pytest.raises(RunError, match=r"nothing is not the folder of a run: give one that a training wrote\.$"):
+        RunFolder(tmp_path / "nothing").info()
+    for name in (*broken, "latin", "folder"):
         with pytest.raises(RunError, match=r"config\.json cannot be read \(.+\): this run cannot be opened\.$"):
             RunFolder(tmp_path / name).info()
 
