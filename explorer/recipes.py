@@ -147,6 +147,7 @@ _BOXES = {
     "warmup_steps": "warm-up", "weight_decay": "weight decay", "grad_clip": "gradient limit",
     "val_fraction": "held out", "vocab_size": "vocabulary", "max_documents": "most documents",
     "teacher_share": "the teacher's share", "teacher_temperature": "its temperature",
+    "embeddings_from": "embeddings from",
 }  # fmt: skip
 _ELSEWHERE = re.compile(r" \(accumulate [^)]*\)")  # a setting without a box
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -14,7 +16,7 @@ import yaml
 from model import ConfigError, GPTConfig
 from model.checkpoint import write_atomically
 from training.config import Recipe, TrainConfig
-from training.events import Evaluated, Event, Sampled, Stepped
+from training.events import BaselinesKnown, Evaluated, Event, Sampled, Started, Stepped
 from training.files import shown
 from training.origin import Data
 
@@ -90,7 +92,8 @@ def append_sample(path: Path, event: Sampled) -> None:
 
 
 def draw_loss(path: Path, events: Sequence[Event], title: str) -> None:
-    """The loss of a run as a picture, PNG or SVG by the name of `path`: training, its running mean, validation."""
+    """The loss of a run as a picture, PNG or SVG by the name of `path`: training, its running mean, validation, what
+    counting alone gives; in nats per token at the left, and in bits per byte at the right."""
     from matplotlib.figure import Figure  # a second to load, and only a run's end needs it
 
     steps = [event for event in events if isinstance(event, Stepped)]
@@ -105,9 +108,21 @@ def draw_loss(path: Path, events: Sequence[Event], title: str) -> None:
             [event.step for event in evals], [event.val_loss or 0.0 for event in evals],
             color="#d9822b", marker="o", markersize=3, label="validation",
         )  # fmt: skip
+    counted = next((event.nats for event in events if isinstance(event, BaselinesKnown)), {})
+    highest = max([*loss[:1], *(event.val_loss or 0.0 for event in evals)], default=0.0)
+    for name, value in counted.items():
+        if value <= highest:
+            axes.axhline(value, color="#8a8fa3", linewidth=0.8, linestyle="--")
+            axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
     axes.set(xlabel="step", ylabel="loss (nats per token)")
+    size = next((event.bytes_per_token for event in events if isinstance(event, Started)), None)
+    if size:
+        nats = math.log(2) * size  # of a bit per byte
+        axes.secondary_yaxis(
+            "right", functions=(functools.partial(_times, 1 / nats), functools.partial(_times, nats))
+        ).set_ylabel("bits per byte")
     axes.set_title(title.replace("$", r"\$"))  # matplotlib would read a formula between two dollar signs
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines["top"].set_visible(False)
     if steps:
         axes.legend(frameon=False, loc="upper right")  # a loss falls; to look for room takes seconds with many steps
     drawn = io.BytesIO()
@@ -115,7 +130,12 @@ def draw_loss(path: Path, events: Sequence[Event], title: str) -> None:
     write_atomically(path, drawn.getvalue())
 
 
-def smooth(values: Sequence[float], memory: float = 0.95) -> list[float]:
+def _times(factor: float, values: Any) -> Any:
+    """Numbers of an axis in another unit."""
+    return values * factor
+
+
+def smooth(values: Sequence[float], memory: float = 0.9) -> list[float]:
     """An exponential running mean, corrected for its start as Adam's moments are."""
     mean, weight, smoothed = 0.0, 0.0, []
     for value in values:

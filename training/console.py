@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -14,6 +16,7 @@ from training.events import (
     Changed,
     Copied,
     Evaluated,
+    Event,
     Failed,
     Finished,
     Sampled,
@@ -39,12 +42,13 @@ def follow(trainer: Trainer, quiet: bool, cursor: int = 0) -> int:
     first = trainer.log.tail(1)[0].step if cursor else 0
     steps, hidden = trainer.recipe.train.steps, True if quiet else None
     with tqdm(total=steps, initial=first, unit="step", disable=hidden, dynamic_ncols=True) as bar:
+        voice = _Voice(bar, trainer.log.since(0)[0][:cursor])
         while not (trainer.over and not trainer.log.since(cursor)[0]):
             try:
                 trainer.log.wait(cursor, timeout=0.5)
                 for event in trainer.log.since(cursor)[0]:
                     cursor += 1
-                    _show(event, bar)
+                    voice.show(event)
             except KeyboardInterrupt:
                 trainer.stop()
     trainer.join()
@@ -58,36 +62,69 @@ def leave_signals_to_the_first() -> None:
     signal.signal(signal.SIGTERM, lambda *_: give_up_after(_STOP_S))
 
 
-def _show(event: object, bar: tqdm[Any]) -> None:
-    """Print one event beside the progress bar."""
-    match event:
-        case Started():
-            several = f", {event.processes} processes" if event.processes else ""
-            bar.write(f"{event.parameters:,} parameters on {event.device}{several}")
-        case Stepped():
-            bar.update(event.step - bar.n)
-            soft = {} if event.soft_loss is None else {"teacher": f"{event.soft_loss:.3f}"}
-            bar.set_postfix(soft, loss=f"{event.loss:.3f}", tokens_per_s=f"{event.tokens_per_s:,.0f}", refresh=False)
-        case Changed():
-            bar.write(f"from here on: learning rate x {event.rate:g}, batch {event.batch_size}")
-        case TakenUp():
-            bar.write(f"goes on from step {event.step:,} of {event.steps:,}")
-        case Copied():
-            bar.write(f"{event.rows:,} of {event.of:,} embedding rows were copied: {', '.join(event.tokens[:20])} …")
-        case BaselinesKnown(nats=nats) if nats:
-            listed = ", ".join(f"{name} {loss:.3f}" for name, loss in nats.items())
-            bar.write(f"counting alone comes to (nats per token): {listed}")
-        case Evaluated(val_loss=float()):
-            bits = f", {event.bits_per_byte:.3f} bits per byte" if event.bits_per_byte is not None else ""
-            best = " (best)" if event.best else ""
-            bar.write(f"step {event.step}: validation loss {event.val_loss:.4f} nats per token{bits}{best}")
-        case Evaluated(loss=float()):
-            bar.write(
-                f"step {event.step}: training loss {event.loss:.4f} nats per token, mean since the last measurement"
-            )
-        case Sampled():
-            bar.write("  " + event.text.replace("\n", "\n  "))
-        case Failed():
-            bar.write(f"failed: {event.message}")
-        case Finished():
-            bar.write({"done": "done", "target": "target reached", "stopped": "stopped"}[event.reason])
+class _Voice:
+    """Prints events beside a progress bar. before: those that went by already, of a run that goes on."""
+
+    def __init__(self, bar: tqdm[Any], before: Sequence[Event]) -> None:
+        self._bar = bar
+        self._bytes: float | None = None  # of a token
+        self._counted: dict[str, float] = {}
+        self._beaten: set[str] = set()
+        for event in before:
+            self._note(event)
+
+    def _note(self, event: Event) -> list[str]:
+        """Remember what later lines need; the counting models that are beaten for the first time."""
+        if isinstance(event, Started):
+            self._bytes = event.bytes_per_token
+        if isinstance(event, BaselinesKnown):
+            self._counted = event.nats
+        if not isinstance(event, Evaluated) or event.val_loss is None:
+            return []
+        fresh = [name for name, loss in self._counted.items() if event.val_loss < loss and name not in self._beaten]
+        self._beaten |= set(fresh)
+        return fresh
+
+    def show(self, event: Event) -> None:
+        """Print one."""
+        bar, fresh = self._bar, self._note(event)
+        match event:
+            case Started():
+                several = f", {event.processes} processes" if event.processes else ""
+                bar.write(f"{event.parameters:,} parameters on {event.device}{several}")
+            case Stepped():
+                bar.update(event.step - bar.n)
+                soft = {} if event.soft_loss is None else {"teacher": f"{event.soft_loss:.3f}"}
+                bar.set_postfix(
+                    soft, loss=f"{event.loss:.3f}", tokens_per_s=f"{event.tokens_per_s:,.0f}", refresh=False
+                )
+            case Changed():
+                bar.write(f"from here on: learning rate x {event.rate:g}, batch {event.batch_size}")
+            case TakenUp():
+                bar.write(f"goes on from step {event.step:,} of {event.steps:,}")
+            case Copied():
+                bar.write(
+                    f"{event.rows:,} of {event.of:,} embedding rows were copied: {', '.join(event.tokens[:20])} …"
+                )
+            case BaselinesKnown() if event.nats:
+                listed = (
+                    f"{name} {loss:.3f}" + (f" ({event.bits[name]:.3f})" if name in event.bits else "")
+                    for name, loss in event.nats.items()
+                )
+                bar.write(f"counting alone comes to (nats per token, bits per byte): {', '.join(listed)}")
+            case Evaluated(val_loss=float()):
+                bits = f", {event.bits_per_byte:.3f} bits per byte" if event.bits_per_byte is not None else ""
+                best = " (best)" if event.best else ""
+                beats = f"; beats {', '.join(fresh)}" if fresh else ""
+                bar.write(f"step {event.step}: validation loss {event.val_loss:.4f} nats per token{bits}{best}{beats}")
+            case Evaluated(loss=float(loss)):
+                bits = f", {loss / math.log(2) / self._bytes:.4f} bits per byte" if self._bytes else ""
+                bar.write(
+                    f"step {event.step}: training loss {loss:.4f} nats per token{bits}, mean since the last measurement"
+                )
+            case Sampled():
+                bar.write("  " + event.text.replace("\n", "\n  "))
+            case Failed():
+                bar.write(f"failed: {event.message}")
+            case Finished():
+                bar.write({"done": "done", "target": "target reached", "stopped": "stopped"}[event.reason])

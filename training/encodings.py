@@ -262,10 +262,29 @@ def _nearly_utf8(source: Source, head: bytes) -> Coding | None:
         genuine += (tail + chunk).count("\ufffd".encode())
         tail = chunk[-2:]
     broken = replaced - genuine
+    if broken and not head.startswith(codecs.BOM_UTF8) and _other_lines(source) and (mixed := _mixed(source)):
+        return mixed
     if whole >= 9 * broken or head.startswith(codecs.BOM_UTF8):
         note = f"Broken UTF-8 sequences replaced by U+FFFD: {broken:,}."
         return Coding("utf-8", "UTF-8, damaged", (note,), "replace")
     return _mixed(source) if whole >= 5 else None
+
+
+def _other_lines(source: Source) -> bool:
+    """Whether most lines that are no UTF-8 look like an old encoding, and not like damage: nothing beyond ASCII in them
+    is whole, and there are several such bytes, or one that is a letter there and would begin a long sequence here."""
+    old = damaged = 0
+    for line in _byte_lines(source):
+        if line.isascii():
+            continue
+        text = line.decode("utf-8", errors="replace")
+        broken = text.count("\ufffd") - line.count("\ufffd".encode())
+        if not broken:
+            continue
+        whole = sum(not character.isascii() for character in text) - broken
+        letter = any(byte >= 0xE0 for byte in line)
+        old, damaged = (old + 1, damaged) if not whole and (broken > 1 or letter) else (old, damaged + 1)
+    return old > damaged
 
 
 def _mixed(source: Source) -> Coding | None:

@@ -3,6 +3,9 @@
 python -m training.recital RUN               # of the text that the run kept: the shares that came back, and that ended
 python -m training.recital RUN CORPUS        # of another text, cleaned as the run's
 python -m training.recital RUN --failures    # and which did not, each with the place where it parts from the text
+python -m training.recital RUN --most 60     # of so many of them, spread evenly
+
+Of a run that read its text as one stream the lines are asked for; a line ends where the next one begins.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from model import GPT, Tokenizer, open_checkpoint
 from model.gpt import KVCache
@@ -123,11 +127,16 @@ def counted(found: Sequence[Outcome], words: int = 6) -> Recital:
 
 
 def recitals(
-    model: GPT, tokenizer: Tokenizer, documents: Iterable[str], words: int = 6, start_mark: bool = False
+    model: GPT,
+    tokenizer: Tokenizer,
+    documents: Iterable[str],
+    words: int = 6,
+    start_mark: bool = False,
+    lines: bool = False,
 ) -> Iterator[Outcome]:
-    """How each document came back that is long enough to be asked for; see `recite`."""
+    """How each document came back that is long enough to be asked for; see `recite`, and Question for `lines`."""
     for document in documents:
-        question = Question.of(tokenizer, document, words, start_mark)
+        question = Question.of(tokenizer, document, words, start_mark, lines)
         outcome = write_on(model, tokenizer, question, [], None) if question is not None else None
         if outcome is not None:
             yield outcome
@@ -188,25 +197,45 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--column", help="the column of a .csv that holds the text")
     p.add_argument("--failures", action="store_true", help="list the texts that did not come back, and where they part")
     p.add_argument("--words", type=int, default=6, help="words that each document is begun with (default 6)")
+    p.add_argument("--most", type=int, help="ask for no more than so many, spread evenly (default: all)")
     options = p.parse_args(argv)
     try:
         if options.words < 1:
             raise ValueError(f"--words is {options.words}; begin with at least 1.")
+        if options.most is not None and options.most < 1:
+            raise ValueError(f"--most is {options.most}; ask for at least 1.")
         recipe = RunFolder(Path(options.run)).info().recipe
         checkpoint = open_checkpoint(options.run)
         assert checkpoint.tokenizer is not None  # runs have one
         documents = _documents(options, recipe)
-        marked = recipe.cut == "documents" and recipe.start_mark
-        outcomes = list(recitals(checkpoint.model, checkpoint.tokenizer, documents, options.words, marked))
+        if options.most is not None:
+            documents = spread(documents, options.most, options.words)
+        lines = recipe.cut == "blocks"
+        asking = recitals(
+            checkpoint.model, checkpoint.tokenizer, tqdm(documents, unit="line" if lines else "document"),
+            options.words, recipe.start_mark and not lines, lines,
+        )  # fmt: skip
+        outcomes = _all_of(asking)
         found = counted(outcomes, options.words)
     except ValueError as error:
         print(f"python -m training.recital: {error}", file=sys.stderr)
         return 2
-    print(f"{found.asked} documents: exact {found.exact:.3f}, stopped {found.stopped:.3f}")
+    print(f"{found.asked} {'lines' if lines else 'documents'}: exact {found.exact:.3f}, stopped {found.stopped:.3f}")
     for outcome in outcomes if options.failures else ():
         if not outcome.exact:
             print(f"\n{outcome.parted()}")
     return 0
+
+
+def _all_of(asking: Iterator[Outcome]) -> list[Outcome]:
+    """What was found, all of it or until Ctrl-C."""
+    outcomes = []
+    try:
+        for outcome in asking:
+            outcomes.append(outcome)
+    except KeyboardInterrupt:
+        print("stopped: of those asked so far", file=sys.stderr)
+    return outcomes
 
 
 def _documents(options: argparse.Namespace, recipe: Recipe) -> Sequence[str]:

@@ -13,6 +13,7 @@ from training.corpus import Corpus
 from training.data import Data, build_tokenizer, check_vocabulary, documents_of, prepare
 from training.distill import Teacher
 from training.estimate import check_fits
+from training.files import shown_list
 from training.fitting import GIVES_WAY, TOO_SMALL, fewer_rows, give_way
 from training.kept import Texts, texts_of
 
@@ -84,14 +85,21 @@ def set_up(
             recipe, note = less
             notes.append(note)
     recipe = _with_sample_prompt(recipe, corpus, tokenizer)
+    if unknown := tokenizer.encode_known(recipe.train.sample_prompt).unknown:
+        left_out = shown_list(tuple(dict.fromkeys(gap.text for gap in unknown)))
+        notes.append(f"The text does not have what samples are to begin with: {left_out} is left out there.")
     if (less := fewer_rows(recipe, data, chosen)) is not None:
         recipe, note = less
         notes.append(note)
     teacher = None
     if master is not None:
         teacher = Teacher.of(master, tokenizer, data.context, train.teacher_share, train.teacher_temperature)
-    if donor is not None and donor.config.width != recipe.model_config(tokenizer.vocab_size).width:
-        raise ConfigError(f"embeddings_from is a model of width {donor.config.width}: set the width to the same.")
+    width = recipe.model_config(tokenizer.vocab_size).width
+    if donor is not None and donor.config.width != width:
+        raise ConfigError(
+            f"embeddings_from is a model of width {donor.config.width}, and this one is {width} wide: set the width to "
+            f"{donor.config.width}."
+        )
     return Prepared(recipe, tokenizer, data, teacher, donor, texts_of(corpus, recipe), notes=tuple(notes))
 
 

@@ -46,7 +46,7 @@ def test_its_curve_and_samples_are_those_of_its_metrics(shop: Server, folder: Pa
     reply = watch(shop, REF)
     assert reply["ok"]
     assert reply["points"]["step"] == list(range(1, 13))
-    assert reply["points"]["loss"] == [float(f"{line['loss']:.5g}") for line in lines(folder, "step")]
+    assert reply["points"]["loss"] == [float(f"{line['loss']:.7g}") for line in lines(folder, "step")]
     assert reply["evals"]["step"] == [line["step"] for line in lines(folder, "eval")]
     assert [sample["text"] for sample in reply["samples"]] == [line["text"] for line in lines(folder, "sample")]
     assert watch(shop, REF, reply["cursor"])["points"]["step"] == []

@@ -55,7 +55,7 @@ def measured(run: Run, kind: str) -> list[dict[str, Any]]:
 
 
 def five(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.5g}")
+    return None if value is None else float(f"{value:.7g}")
 
 
 # Nothing is watched

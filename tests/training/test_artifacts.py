@@ -13,7 +13,7 @@ from model import ConfigError, GPTConfig
 from tests.training.tiny import tiny_recipe
 from training.artifacts import append_sample, draw_loss, from_yaml, smooth, to_yaml, write_recipe
 from training.config import Recipe, TrainConfig
-from training.events import Evaluated, Event, Sampled, Stepped
+from training.events import BaselinesKnown, Evaluated, Event, Sampled, Started, Stepped
 from training.presets import PRESETS
 
 HOSTILE = 'é "quoted" \\ # no comment\n- [x]: {y}\t\u2028 👍🏽 ${alert(1)}'
@@ -107,7 +107,15 @@ def test_the_loss_is_drawn(tmp_path: Path) -> None:
         colours = {colour for _, colour in image.getcolors(10**6) or []}
         assert ((0x3B, 0x4C, 0xCA) in colours) == ((0xD9, 0x82, 0x2B) in colours) == bool(drawn)
     draw_loss(tmp_path / "loss.svg", events, "run")
-    assert (tmp_path / "loss.svg").read_text(encoding="utf-8").startswith("<?xml")
+    plain = (tmp_path / "loss.svg").read_text(encoding="utf-8")
+    assert plain.startswith("<?xml")
+    counted = BaselinesKnown(1, 0.1, {"uniform": 9.0, "bigram": 2.5}, {"uniform": 6.5, "bigram": 1.8})
+    draw_loss(tmp_path / "loss.svg", [Started(0, 0.0, 40, 10, "cpu", 2.0), counted, *events], "run")
+    drawn = (tmp_path / "loss.svg").read_text(encoding="utf-8")
+    assert {word for word in ("bits per byte", "bigram", "uniform") if f"<!-- {word} -->" in drawn} == {
+        "bits per byte", "bigram",  # the uniform is far above the first loss
+    }  # fmt: skip
+    assert "bits per byte" not in plain
 
 
 def test_the_legend_has_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

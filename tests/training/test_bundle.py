@@ -180,7 +180,7 @@ def test_packing_refuses(run: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"is there already: choose another name"):
         pack(run.path, tmp_path / "there.zip")
     assert (tmp_path / "there.zip").read_text() == "precious"
-    with pytest.raises(RunError, match="cannot be opened"):
+    with pytest.raises(RunError, match="is not the folder of a run"):
         pack(tmp_path, tmp_path / "none.zip")
     with pytest.raises(BundleError, match="cannot be written"):
         pack(run.path, tmp_path / "no such folder" / "x.zip")

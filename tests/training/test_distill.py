@@ -169,5 +169,7 @@ def test_models_that_are_not_there_are_refused_before_anything_is_written(tmp_pa
         with pytest.raises(ConfigError, match=f"^{field}: "):
             set_up(tiny_corpus(), tiny_recipe(**{field: str(tmp_path / "nowhere")}))
     narrow = saved(tmp_path / "narrow", width=8)
-    with pytest.raises(ConfigError, match="embeddings_from is a model of width 8: set the width to the same"):
+    with pytest.raises(
+        ConfigError, match=r"embeddings_from is a model of width 8, and this one is \d+ wide: set the width to 8\."
+    ):
         set_up(tiny_corpus(), tiny_recipe(embeddings_from=str(narrow)))

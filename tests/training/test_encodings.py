@@ -90,6 +90,15 @@ def test_utf8_with_lines_in_an_old_encoding_is_mixed_and_says_where() -> None:
     assert any(f"Windows-1252 (Western European): {bad}, the first is line 1." in note for note in read.notes)
 
 
+@pytest.mark.parametrize("count", [1, 2, 10, 40])
+def test_a_few_lines_in_an_old_encoding_keep_their_letters(count: int) -> None:
+    lines = ["Größe und so weiter"] * 200 + ["Die Höhe über dem café"] * count
+    raw = b"\n".join(line.encode("utf-8" if i < 200 else "latin-1") for i, line in enumerate(lines))
+    read = decode(raw, "x.txt")
+    assert read.text == "\n".join(lines)
+    assert any(f": {count}, the first is line 201. If letters look wrong there" in note for note in read.notes)
+
+
 def test_a_text_in_pieces_is_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Characters, line ends and marks that lie across the border of two pieces."""
     draw = random.Random(3)

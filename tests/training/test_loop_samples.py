@@ -10,9 +10,10 @@ import torch
 
 from model.decoding import generate
 from model.sampling import uniform
-from tests.training.tiny import CHAR, TEXT, tiny_config, tiny_data, tiny_model
+from tests.training.tiny import CHAR, TEXT, tiny_config, tiny_corpus, tiny_data, tiny_model, tiny_recipe
 from training.events import Sampled, Stepped
 from training.loop import sample, train_steps
+from training.setup import set_up
 
 
 def test_a_sample_is_drawn_from_the_models_own_words_at_temperature_point_eight() -> None:
@@ -64,3 +65,9 @@ def test_samples_in_a_run_leave_it_in_training_mode_and_come_from_the_weights_of
             texts.append(event.text)
     assert len(set(texts)) > 1
     assert set("".join(texts)) <= set(TEXT)
+
+
+def test_a_prompt_that_the_text_does_not_have_is_said() -> None:
+    for prompt, count in (("the é☃", 1), ("the", 0)):
+        notes = set_up(tiny_corpus(), tiny_recipe(sample_prompt=prompt)).notes
+        assert sum("samples are to begin with" in note and "☃" in note for note in notes) == count

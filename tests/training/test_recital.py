@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,10 @@ import torch
 
 from model import GPT, GPTConfig, Tokenizer, open_checkpoint
 from tests.training.tiny import finish, tiny_corpus, tiny_recipe
+from training import __main__ as cli
 from training import recital
 from training.corpus import about
-from training.recital import Question, recitals, recite, spread, write_on
+from training.recital import Outcome, Question, recitals, recite, spread, write_on
 from training.runs import RunFolder
 from training.setup import set_up
 from training.trainer import Trainer
@@ -117,6 +120,8 @@ def test_at_the_console(learnt: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == "3 documents: exact 1.000, stopped 1.000\n"
     assert recital.main([str(learnt), "--failures"]) == 0
     assert capsys.readouterr().out == "3 documents: exact 1.000, stopped 1.000\n"
+    assert recital.main([str(learnt), "--most", "2"]) == 0
+    assert capsys.readouterr().out == "2 documents: exact 1.000, stopped 1.000\n"
     text.write_text("\n".join([*POEMS[:2], "my hen laid one egg and then more eggs"]), encoding="utf-8")
     assert recital.main([str(learnt), str(text), "--failures"]) == 0
     assert capsys.readouterr().out == (
@@ -128,6 +133,44 @@ def test_at_the_console(learnt: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     for wrong in (
         [str(bare)], [str(learnt), "--column", "said"],
         [str(tmp_path), str(text)], [str(learnt), "nowhere.txt"], [str(learnt), str(text), "--words", "0"],
+        [str(learnt), "--most", "0"],
     ):  # fmt: skip
         assert recital.main(wrong) == 2
         assert capsys.readouterr().err.startswith("python -m training.recital: ")
+
+
+def test_of_a_stream_the_lines_are_asked_for(learnt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each ends where the next one begins, although nothing taught the model to stop."""
+    text, out = tmp_path / "song.txt", tmp_path / "run"
+    text.write_text("\n".join(POEMS), encoding="utf-8")
+    told = ["--preset", "song", "--tokenizer", "char", "--context", "40", "--steps", "250", "--quiet"]
+    assert cli.main([str(text), *told, "--out", str(out)]) == 0
+    capsys.readouterr()
+    assert recital.main([str(out)]) == 0
+    said = re.fullmatch(r"(\d+) lines: exact (\S+), stopped (\S+)\n", capsys.readouterr().out)
+    assert said is not None
+    model, tokenizer = (checkpoint := open_checkpoint(out)).model, checkpoint.tokenizer
+    assert tokenizer is not None
+    asked = [line for line in POEMS if len(line.split()) > 6]
+    found = list(recitals(model, tokenizer, asked, lines=True))
+    assert int(said[1]) == len(asked)
+    assert float(said[2]) == pytest.approx(sum(one.exact for one in found) / len(found), abs=1e-3)
+    assert float(said[2]) > 0, "none came back, so nothing was tested"
+
+
+def test_what_was_found_is_told_when_it_is_interrupted(
+    learnt: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = iter([True, True])
+
+    def interrupted(*given: object, **_: object) -> Iterator[Outcome]:
+        for outcome in recitals(*given):  # type: ignore[arg-type]
+            if not next(asked, False):
+                raise KeyboardInterrupt
+            yield outcome
+
+    monkeypatch.setattr(recital, "recitals", interrupted)
+    assert recital.main([str(learnt)]) == 0
+    said = capsys.readouterr()
+    assert said.out == "2 documents: exact 1.000, stopped 1.000\n"
+    assert "stopped: of those asked so far" in said.err

@@ -247,7 +247,7 @@ def test_resume_at_the_console(tmp_path: Path, capsys: pytest.CaptureFixture[str
         (["--resume", "RUN", "--steps", "9"], "leave out --steps"),
         (["text.txt", "--resume", "RUN"], "leave out CORPUS"),
         (["--more", "5"], "--more goes with --resume"),
-        (["--resume", "NOWHERE"], "this run cannot be opened."),
+        (["--resume", "NOWHERE"], "NOWHERE is not the folder of a run: give one that a training wrote."),
         (["text.txt"], "give --out DIR"),
     ],
 )
