@@ -3,7 +3,8 @@
 Works on text that `encodings.decode` has read: line ends are `\\n`, NUL bytes are gone. The csv module does the
 parsing because it is exact about quoted line breaks and never turns a cell into a number or a date.
 
-Does not know: a CSV without a header line. Its first row is taken for the names of the columns, as the preview shows.
+A CSV needs a header line: its first row is taken for the names of the columns, as the preview shows. Where that looks
+like a row of texts, a note says so.
 """
 
 import csv
@@ -28,6 +29,7 @@ _TEXT_NAMES = re.compile(
     r"text|content|body|tweet|message|lyrics?|quote|story|poem|comment|review|sentence|article|abstract|line", re.I
 )
 _MOST_RAGGED = 0.25  # of the rows; a table with more of them than this was taken apart wrongly
+_LONGEST_NAME = 5  # words of a column's name; a longer one is rather a text
 _NUMBER = re.compile(r"[+-]?[.,]?\d[\d.,\xa0\u202f _]*([eE][+-]?\d+)?%?|[+-]?(nan|inf)", re.I)
 
 
@@ -89,6 +91,11 @@ def csv_documents(
     index = find_column(column, columns, name, "column")
     if cut == _NO_DELIMITER:
         notes.append("No comma, semicolon, tab or vertical bar parts the header line, so that each line is one text.")
+    if _looks_like_a_row(columns):
+        notes.append(
+            "The first line was taken for the names of the columns, and is no part of the text. If it is a row like the "
+            "others, write a line with names above it."
+        )
     cells: list[str] = []
     ragged: list[int] = []
     count = 0
@@ -101,6 +108,11 @@ def csv_documents(
         cells.append(row[index] if index < len(row) else "")
     _judge_ragged(ragged, count, len(columns), name, keep_good_lines, notes)
     return kept(cells, "column", columns[index], columns, name, notes)
+
+
+def _looks_like_a_row(columns: Sequence[str]) -> bool:
+    """Whether there are numbers or sentences among the names of the columns."""
+    return any(_NUMBER.fullmatch(name.strip()) or len(name.split()) > _LONGEST_NAME for name in columns)
 
 
 def _judge_ragged(ragged: list[int], count: int, width: int, name: str, keep: bool, notes: list[str]) -> None:

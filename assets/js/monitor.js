@@ -26,7 +26,7 @@
   const FIGURES = [
     ['loss', 'train loss', (s) => glass.fmt.fixed(s.points.loss.at(-1)), (s) => s.points.step.at(-1), (s) => inBits(s, s.points.loss.at(-1)) + teacherLoss(s)],
     ['val', 'validation', (s) => glass.fmt.fixed(s.evals.val.at(-1)), (s) => s.evals.step.at(-1), (s) => (unheld(s) ? 'nothing held out' : 'nats per token')],
-    ['bpb', 'bits per byte', (s) => glass.fmt.fixed(bitsNow(s), 2), null, (s) => (unheld(s) ? 'of the training loss' : 'of the validation')],
+    ['bpb', 'bits per byte', (s) => glass.fmt.fixed(bitsNow(s), 2), (s) => (unheld(s) ? s.points : s.evals).step.at(-1), (s) => (unheld(s) ? 'of the training loss' : 'of the validation')],
     ['speed', 'tokens/s', (s) => glass.fmt.count(s.run.tokens_per_s)],
     ['rate', 'learning rate', (s) => glass.fmt.rate(s.run.learning_rate), null, scheduled],
     ['norm', 'gradient norm', (s) => glass.fmt.fixed(s.run.grad_norm, 2)],
@@ -132,7 +132,7 @@
     });
     button.addEventListener('blur', rest);
     return (run) => {
-      question = run.state === 'queued' ? 'Stop? It will not begin' : 'Stop? Keeps the best weights';
+      question = run.state === 'queued' ? 'Stop? It will not begin' : 'Stop? Its weights are kept';
       if (timer && of !== run.id + run.state) rest();
       of = run.id + run.state;
     };
@@ -190,7 +190,7 @@
       const waits = run.state === 'paused' || (run.state !== 'finished' && Number.isFinite(run.goes_on_from));
       button.classList.toggle('go', !(run.mine === true && waits)); // one first thing to do: there it is to go on
       note.textContent = !ready ? (live || run.state === 'queued' ? 'from its first snapshot on' : 'it left no weights to open')
-        : live ? 'opens the model as it is at this moment' : run.state === 'opened' ? 'lets it write' : 'opens its best weights';
+        : live ? 'opens the model as it is at this moment' : run.state === 'opened' ? 'lets it write' : `opens its weights of step ${glass.fmt.count(run.snapshot_step)}`;
     }
     return { node: h('div', { class: 'g-run-look' }, button, note, glass.shareButton('Copy watch link', 'watch-link'), close), show };
   }

@@ -93,20 +93,22 @@ def build(
     ours: dict[str, Any] = quiet | {"js": _OURS}
     preset.input(chosen, [preset], [sentence, take, *boxes, estimate], **quiet)
     all_of_it = [visitor, preset, *boxes]
-    take.click(look.take, [visitor, preset], [source], **ours).then(look.examples, all_of_it, [rows], **ours).then(
-        look.ahead, all_of_it, [estimate], **ours
-    )
+    take.click(look.take, [visitor, preset], [source], **ours).then(look.examples, all_of_it, [rows], **ours)
     settings["optimizer"].change(
         lambda kind: gr.update(visible=kind == "muon"), [settings["optimizer"]], [settings["muon_learning_rate"]],
         **quiet,
     )  # fmt: skip
-    # One event for all the boxes: an event each could be answered out of order, and an old estimate would stay.
-    gr.on([box.change for box in boxes], look.ahead, all_of_it, [estimate], trigger_mode="always_last", **ours)
+    # One event for all the boxes, and for the text once it was prepared for what stands in them: an event each could
+    # be answered out of order, and an old estimate would stay.
+    gr.on(
+        [rows.change, *(box.change for box in boxes)], look.ahead, all_of_it, [estimate],
+        trigger_mode="always_last", **ours,
+    )  # fmt: skip
     decisive = [settings[field] for field in DECIDED_WITH_THE_TEXT]
     gr.on(
         [tab.select, *(box.change for box in decisive)], look.examples, all_of_it, [rows],
         trigger_mode="always_last", **ours,
-    ).then(look.ahead, all_of_it, [estimate], **ours)  # fmt: skip
+    )  # fmt: skip
     tab.select(look.teachers, [visitor], [settings["teacher"], settings["embeddings_from"]], **ours)
     gr.on(
         [settings["tokenizer"].change, settings["cut"].change],
@@ -217,7 +219,15 @@ def _settings() -> tuple[dict[str, Any], gr.Accordion]:
             )  # fmt: skip
         slider("teacher_share", 0, 1, 0.05, text.TEACHER_SHARE)
         slider("teacher_temperature", 0.5, 10, 0.5, text.TEACHER_TEMPERATURE)
+    for made in box.values():
+        if isinstance(made, gr.Slider):  # Gradio answers what is out of its range with an error that nobody sees
+            made.preprocess = _as_typed  # type: ignore[method-assign]
     return box, of_documents
+
+
+def _as_typed(payload: float) -> float:
+    """What stands in a slider's box: the settings say themselves what they take."""
+    return payload
 
 
 def chosen(preset: str) -> list[Any]:

@@ -302,7 +302,7 @@ def stop(page: Page) -> None:
     """Stop the watched run: the button asks, and a second press does it."""
     button = here(page, "stop")
     button.click()
-    expect(button).to_have_text("Stop? Keeps the best weights")
+    expect(button).to_have_text("Stop? Its weights are kept")
     button.click()
 
 

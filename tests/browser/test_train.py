@@ -132,7 +132,7 @@ def test_stop_asks_first(ready: Page, server: Server) -> None:
     small_and_fast(ready, 10_000)
     run = train(ready, "kept going")
     state(ready, "running")
-    button, asks = here(ready, "stop"), "Stop? Keeps the best weights"
+    button, asks = here(ready, "stop"), "Stop? Its weights are kept"
     for let_be in ("Escape", "Tab"):
         button.focus()
         ready.keyboard.press("Enter")
@@ -416,6 +416,7 @@ def test_settings_that_cannot_be_trained(page: Page, server: Server) -> None:
 def test_the_estimate_is_that_of_the_last_change(page: Page) -> None:
     """Also where the answer to the change before it comes late."""
     open_tab(page, "Train")
+    expect(page.locator("#estimate")).to_contain_text("on this machine")  # the text was prepared
     held: list[Route] = []
     page.route("**/gradio_api/run/**", lambda route: route.continue_() if held else held.append(route))
     page.evaluate(

@@ -395,11 +395,20 @@ def test_a_recipe_fills_every_box_with_a_value_that_the_box_takes(preset: str) -
     made = made_boxes()
     assert set(made) == set(FIELDS)
     for field, value in values.items():
-        assert made[field].preprocess(value) == value, field  # raises where a slider ends before it
+        assert made[field].preprocess(value) == value, field
+        if isinstance(made[field], gr.Slider):
+            assert made[field].minimum <= value <= made[field].maximum, field
     recipe = train.recipe_of(preset, tuple(values.values()))
     assert recipe.train == PRESETS[preset].recipe.train
     assert recipe.model_config(99) == PRESETS[preset].recipe.model_config(99)
     assert recipe.tokenizer == PRESETS[preset].recipe.tokenizer
+
+
+@pytest.mark.parametrize(("field", "value"), [("batch_size", 100_000), ("steps", 0), ("val_fraction", 0.99)])
+def test_what_a_slider_does_not_reach_is_refused_with_a_sentence(field: str, value: float) -> None:
+    """And not by Gradio, with an error that nobody sees."""
+    typed = made_boxes()[field].preprocess(value)
+    assert foretell(None, DEFAULT, *boxes(**{field: typed})).startswith("**Cannot be trained:** ")
 
 
 def test_every_box_is_explained() -> None:

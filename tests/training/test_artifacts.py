@@ -111,8 +111,8 @@ def test_the_loss_is_drawn(tmp_path: Path) -> None:
     assert plain.startswith("<?xml")
     counted = BaselinesKnown(1, 0.1, {"uniform": 9.0, "bigram": 2.5}, {"uniform": 6.5, "bigram": 1.8})
     draw_loss(tmp_path / "loss.svg", [Started(0, 0.0, 40, 10, "cpu", 2.0), counted, *events], "run")
-    drawn = (tmp_path / "loss.svg").read_text(encoding="utf-8")
-    assert {word for word in ("bits per byte", "bigram", "uniform") if f"<!-- {word} -->" in drawn} == {
+    whole = (tmp_path / "loss.svg").read_text(encoding="utf-8")
+    assert {word for word in ("bits per byte", "bigram", "uniform") if f"<!-- {word} -->" in whole} == {
         "bits per byte", "bigram",  # the uniform is far above the first loss
     }  # fmt: skip
     assert "bits per byte" not in plain

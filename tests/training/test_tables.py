@@ -11,6 +11,7 @@ import pytest
 
 from training import files
 from training.corpus import Corpus, CorpusError, Preview, preview, read_corpus
+from training.tables import csv_documents
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -343,3 +344,18 @@ def test_sentences_are_right_on_the_page_and_at_the_console(tmp_path: Path) -> N
     ):
         said = refusal(path)
         assert not any(word in said.lower() for word in ("upload", "paste", "page"))
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        ("0,this is a post of several words more", True),
+        ("17,text", True),
+        ("id,text", False),
+        ("id,text of a post", False),
+    ],
+)
+def test_a_first_line_that_looks_like_a_row_is_told(first: str, said: bool) -> None:
+    rows = "\n".join(f"{i},this is post number {i} ok" for i in range(1, 30))
+    notes = csv_documents(lambda: iter(f"{first}\n{rows}\n".splitlines(keepends=True)), "x.csv", None).notes
+    assert any("taken for the names of the columns" in note for note in notes) == said
