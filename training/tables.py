@@ -93,8 +93,8 @@ def csv_documents(
         notes.append("No comma, semicolon, tab or vertical bar parts the header line, so that each line is one text.")
     if _looks_like_a_row(columns):
         notes.append(
-            "The first line was taken for the names of the columns, and is no part of the text. If it is a row like the "
-            "others, write a line with names above it."
+            "The first line was taken for the names of the columns, and is no part of the text. If it is a row like "
+            "the others, write a line with names above it."
         )
     cells: list[str] = []
     ragged: list[int] = []
