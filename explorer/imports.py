@@ -227,7 +227,7 @@ def _figures(meta: dict[str, Any]) -> dict[str, Any]:
     """What a stranger's checkpoint says of itself, as far as it can be shown."""
     step = meta.get("step", 0)
     said: dict[str, Any] = {"step": step if type(step) is int and 0 <= step < 2**53 else 0}
-    for name in ("loss", "val_loss", "bits_per_byte"):
+    for name in ("loss", "val_loss", "bits_per_byte", "bytes_per_token"):
         value = meta.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value < 1e3:
             said[name] = float(value)

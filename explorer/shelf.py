@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -150,7 +151,7 @@ class Shelf:
                 step=snapshot.step,
                 loss=snapshot.val_loss if validated else snapshot.loss,
                 loss_kind="validation" if validated else "training",
-                bits_per_byte=snapshot.bits_per_byte,
+                bits_per_byte=snapshot.bits_per_byte if validated else in_bits(snapshot.loss, trainer.bytes_per_token),
                 opening=opening_of(trainer.folder.info().corpus),
                 sampling=trainer.recipe.train.sampling,
             )
@@ -209,10 +210,17 @@ def _view(ref: str, checkpoint: Checkpoint, source: str, fallback: str) -> View:
         step=int(meta.get("step", 0)),
         loss=meta.get("val_loss") if validated else meta.get("loss"),
         loss_kind="validation" if validated else "training",
-        bits_per_byte=meta.get("bits_per_byte"),
+        bits_per_byte=meta.get("bits_per_byte")
+        if validated
+        else in_bits(meta.get("loss"), meta.get("bytes_per_token")),
         opening=text.PROMPT if source == "shipped" else opening_of(meta.get("corpus")),
         sampling=sampling_of(meta.get("sampling")),
     )
+
+
+def in_bits(loss: float | None, bytes_per_token: float | None) -> float | None:
+    """A loss in nats per token as bits per byte, where it is known how many bytes a token has."""
+    return loss / (math.log(2) * bytes_per_token) if loss is not None and bytes_per_token else None
 
 
 def written(folder: Path) -> str:

@@ -340,7 +340,7 @@ def _settle_checkpoint(folder: Path, about: dict[str, Any]) -> None:
                 raise CheckpointError(f"{folder / name} is not the file that was packed.")
     meta = index.get("meta")
     kept = {key: value for key, value in (meta if isinstance(meta, dict) else {}).items() if _plain(value)}
-    numbers = ("loss", "val_loss", "bits_per_byte")
+    numbers = ("loss", "val_loss", "bits_per_byte", "bytes_per_token")
     kept = {key: value for key, value in kept.items() if key not in numbers or isinstance(value, int | float)}
     if type(kept.get("step", 0)) is not int or kept.get("step", 0) < 0:
         raise CheckpointError(f"{folder / INDEX} says no step.")

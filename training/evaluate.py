@@ -32,6 +32,8 @@ from training.kept import documents_are_lines, read_text
 from training.runs import RunFolder
 from training.verbatim import Copied, Index, split, units_of, verdict
 
+PLACES = 3  # of a copied piece that a report shows, each with what stands around it
+_SHOWN = 40  # characters of the piece in the midst of them
 WINDOW = 15  # words back in which a rhyme is looked for, as Malmi et al. have it
 LINES_BACK = 4  # lines back in which the end of a line may find its rhyme: AABB, ABAB and ABBA lie within
 _VOWELS = "aeiouy" + "αεηιουω" + "аеиоуыэюя"
@@ -175,19 +177,33 @@ def report(text: str, index: Index | None = None) -> str:
         lines += [f"{'longest copied piece':30s} {found.longest_copy} characters", "", verdict(found.copied).sentence]
         for piece in sorted(index.pieces(text), key=len, reverse=True)[:5]:
             found_there = text[piece.start : piece.end]
-            (place,) = index.places(found_there, most=1)
+            unit, broken = "document" if index.lines else "line", len(found_there) - len(found_there.lstrip("\n"))
+            places = index.places(found_there, most=PLACES)
             more = f", {piece.count} places" if piece.count > 1 else ""
-            line = place.line + len(found_there) - len(found_there.lstrip("\n"))
-            shown = found_there.strip().replace("\n", " ↵ ")
-            lines.append(f"  {'document' if index.lines else 'line'} {line:,}{more}: {shown}")
+            lines.append(f"  {unit} {places[0].line + broken:,}{more}: {_on_one_line(found_there.strip())}")
+            for place in places:
+                around = f"{place.before}[{_shortened(found_there)}]{place.after}"
+                lines.append(f"      {unit} {place.line + broken:,}: … {_on_one_line(around.strip())} …")
     return "\n".join(lines)
+
+
+def _on_one_line(text: str) -> str:
+    return text.replace("\n", " ↵ ")
+
+
+def _shortened(piece: str) -> str:
+    """Its beginning and its end, where it is long: it stands above in full."""
+    return piece if len(piece) <= _SHOWN else f"{piece[: _SHOWN // 2]} … {piece[-_SHOWN // 2 :]}"
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; 0 when all went well, 2 with a sentence on stderr when something was wrong."""
     p = argparse.ArgumentParser(prog="python -m training.evaluate", description="Figures of a generated text.")
     p.add_argument("text", help="the file with the text; - reads what is piped in")
-    p.add_argument("--corpus", type=Path, help="what the model was trained on, a file or a run folder: what is copied?")
+    p.add_argument(
+        "--corpus", type=Path,
+        help="what the model was trained on: what is copied? A run folder, or a file as it is (not cleaned as a run's)",
+    )  # fmt: skip
     options = p.parse_args(argv)
     try:
         text = sys.stdin.read() if options.text == "-" else read_corpus(options.text).text

@@ -12,7 +12,7 @@ from model.checkpoint import write_atomically
 from training import sharded
 from training.artifacts import append_sample, draw_loss, write_recipe
 from training.distributed import Group
-from training.events import Evaluated, Event, Sampled, Stepped
+from training.events import Evaluated, Event, Sampled, Started, Stepped
 from training.kept import keep_text
 from training.resume import Cadence, fingerprint, pack
 from training.runs import RunFolder
@@ -26,13 +26,15 @@ _log = logging.getLogger(__name__)
 class RunWriter:
     """Writes one run, for the thread that trains it.
 
-    loss, measured: of the last step and the last measurement that went by. Raises OSError where the disk is full.
+    loss, measured: of the last step and the last measurement that went by; bytes_per_token: what parts its nats per
+    token from bits per byte. Raises OSError where the disk is full.
     """
 
     def __init__(self, folder: RunFolder, prepared: Prepared, group: Group) -> None:
         self.folder, self.prepared, self._group = folder, prepared, group
         self.loss: float | None = None
         self.measured: Evaluated | None = None
+        self.bytes_per_token: float | None = None
         self._cadence = Cadence(prepared.recipe.train.save_every_s)
         self._keeping: Future[None] | None = None
         self._fingerprint: str | None = None
@@ -51,6 +53,8 @@ class RunWriter:
 
     def note(self, event: Event) -> None:
         """An event went by: keep what the next checkpoint says of itself."""
+        if isinstance(event, Started):
+            self.bytes_per_token = event.bytes_per_token
         if isinstance(event, Stepped):
             self.loss = event.loss
         if isinstance(event, Evaluated):
@@ -113,7 +117,7 @@ class RunWriter:
 
     def _meta(self, step: int) -> dict[str, Any]:
         """What a checkpoint of this step says of itself: whose it is, and what was measured."""
-        measured: dict[str, Any] = {"loss": self.loss}
+        measured: dict[str, Any] = {"loss": self.loss, "bytes_per_token": self.bytes_per_token}
         if self.measured is not None and self.measured.step == step:
             measured |= {"val_loss": self.measured.val_loss, "bits_per_byte": self.measured.bits_per_byte}
         known = {name: value for name, value in measured.items() if value is not None}

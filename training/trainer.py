@@ -147,6 +147,11 @@ class Trainer:
         return replace(info, recipe=self.recipe, taken_up=self._again.anew) if self._again is not None else info
 
     @property
+    def bytes_per_token(self) -> float | None:
+        """Of a target on average: what parts nats per token from bits per byte; None before it is known."""
+        return self._writer.bytes_per_token
+
+    @property
     def resumed_at(self) -> int:
         """The step from which it goes on; 0 for a new run."""
         return self._again.step if self._again is not None else 0

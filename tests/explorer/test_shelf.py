@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import os
 import shutil
 import threading
@@ -18,6 +19,7 @@ import torch
 
 from explorer import shelf as shelf_module
 from explorer import text
+from explorer.jobs import Run
 from explorer.limits import Limits
 from explorer.server import Server
 from explorer.shelf import View, measured, millions, shape
@@ -39,7 +41,7 @@ from tests.explorer.tiny import (
     try_to,
     until,
 )
-from training.events import Evaluated, Paused, Stepped
+from training.events import Evaluated, Paused, Started, Stepped
 from training.runs import RunFolder
 
 Submit = Callable[..., Any]
@@ -232,13 +234,20 @@ def stand_still(run: Any, after: int) -> int:
     return until(run, Paused, after)
 
 
+def bytes_of_a_token(run: Run) -> float:
+    [size] = [event.bytes_per_token for event in run.log.since(0)[0] if isinstance(event, Started)]
+    assert size is not None
+    return size
+
+
 def test_a_paused_run_shows_the_weights_that_it_stands_at(server: Server) -> None:
     run = paused_at_once(server, eval_every=LONG)
     stand_still(run, until(run, Paused))
     step = [event for event in run.log.since(0)[0] if isinstance(event, Stepped)][-1]
     view = server.view(f"run:{run.info.id}", fresh=True)
     assert view.step == step.step > 0
-    assert (view.loss, view.loss_kind, view.bits_per_byte) == (step.loss, "training", None)
+    assert (view.loss, view.loss_kind) == (step.loss, "training")
+    assert view.bits_per_byte == pytest.approx(step.loss / math.log(2) / bytes_of_a_token(run))
     assert all(torch.equal(value, run.trainer.snapshot.state[name]) for name, value in view.model.state_dict().items())
 
 
@@ -327,7 +336,7 @@ def test_a_run_without_held_out_text_shows_its_training_loss(server: Server, sub
     assert view.loss_kind == "training"
     losses = [event.loss for event in run.log.since(0)[0] if isinstance(event, Stepped)]
     assert view.loss in losses
-    assert view.bits_per_byte is None
+    assert view.bits_per_byte == pytest.approx(view.loss / math.log(2) / bytes_of_a_token(run))
 
 
 def test_a_run_that_ended_before_its_first_checkpoint_says_so(server: Server) -> None:

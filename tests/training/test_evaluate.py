@@ -147,7 +147,12 @@ def test_the_report_says_what_was_measured() -> None:
         "line 1: a little",
     ):
         assert words in said, said
+    assert "line 1: … it was late at night and[ a little mouse ran  … nd the house of the ]baker …" in said
     assert "copied" not in report("so a little mouse")
+    often = report("so a little mouse ran round", Index("\n".join(["where a little mouse ran round and round"] * 5)))
+    assert "line 1, 5 places: a little mouse ran round" in often
+    placed = [line.strip().split(":")[0] for line in often.splitlines() if "where[ a little" in line]
+    assert placed == ["line 1", "line 2", "line 3"], "each with what stands around it, but not all five"
 
 
 def test_a_run_of_documents_is_looked_up_document_by_document(
