@@ -221,6 +221,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"python -m training.recital: {error}", file=sys.stderr)
         return 2
     print(f"{found.asked} {'lines' if lines else 'documents'}: exact {found.exact:.3f}, stopped {found.stopped:.3f}")
+    if longer := sum(outcome.longer for outcome in outcomes):
+        context = checkpoint.model.config.context
+        print(f"{longer} of them cannot come back: they are longer than the {context} tokens that it sees at once.")
     for outcome in outcomes if options.failures else ():
         if not outcome.exact:
             print(f"\n{outcome.parted()}")

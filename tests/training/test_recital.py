@@ -143,7 +143,7 @@ def test_of_a_stream_the_lines_are_asked_for(learnt: Path, tmp_path: Path, capsy
     """Each ends where the next one begins, although nothing taught the model to stop."""
     text, out = tmp_path / "song.txt", tmp_path / "run"
     text.write_text("\n".join(POEMS), encoding="utf-8")
-    told = ["--preset", "song", "--tokenizer", "char", "--context", "40", "--steps", "250", "--quiet"]
+    told = ["--preset", "song", "--tokenizer", "char", "--context", "48", "--steps", "600", "--quiet"]
     assert cli.main([str(text), *told, "--out", str(out)]) == 0
     capsys.readouterr()
     assert recital.main([str(out)]) == 0
@@ -174,3 +174,14 @@ def test_what_was_found_is_told_when_it_is_interrupted(
     said = capsys.readouterr()
     assert said.out == "2 documents: exact 1.000, stopped 1.000\n"
     assert "stopped: of those asked so far" in said.err
+
+
+def test_what_is_longer_than_the_context_is_counted(
+    learnt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "longer.txt"
+    text.write_text("\n".join([POEMS[0], " ".join(POEMS[:3])]), encoding="utf-8")
+    assert recital.main([str(learnt), str(text)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("2 documents: exact 0.500")
+    assert said[1:] == ["1 of them cannot come back: they are longer than the 16 tokens that it sees at once."]
