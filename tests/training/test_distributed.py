@@ -256,7 +256,8 @@ def test_one_process_alone_has_all_rows() -> None:
 
 
 def test_torchrun_restarts_a_killed_worker_and_nothing_is_lost(place: Path, alone: Callable[..., Path]) -> None:
-    flags = [*SHAPE.split(), "--steps", "150", "--eval-every", "50", "--sample-every", "0", "--save-every-s", "0.05"]
+    # So many steps that the training is not over before a busy machine lets this process look.
+    flags = [*SHAPE.split(), "--steps", "600", "--eval-every", "50", "--sample-every", "0", "--save-every-s", "0.05"]
     out = place / "elastic"
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
@@ -271,20 +272,22 @@ def test_torchrun_restarts_a_killed_worker_and_nothing_is_lost(place: Path, alon
             assert program.wait(timeout=120) == 0, (place / "torchrun.txt").read_text()[-3000:]
         finally:
             program.kill()
+            program.wait()
     folder = RunFolder(out)
     events = list(folder.events())
     taken = [event.step for event in events if isinstance(event, TakenUp)]
     assert len(taken) == 1
-    assert 20 <= taken[0] < 150
+    assert 20 <= taken[0] < 600
     steps = [event for event in events if isinstance(event, Stepped)]
-    assert [event.step for event in steps] == list(range(1, 151))
+    assert [event.step for event in steps] == list(range(1, 601))
     checkpoint = open_checkpoint(out / "checkpoints" / "last")
-    assert checkpoint.meta["step"] == 150
+    assert checkpoint.meta["step"] == 600
     reference = place / "elastic alone"
     assert cli.main([str(place / "text.txt"), "--out", str(reference), "--batch-size", "12", *ADAMW, *flags]) == 0
     whole = [event for event in RunFolder(reference).events() if isinstance(event, Stepped)]
     apart = [abs(one.loss - other.loss) for one, other in zip(steps, whole, strict=True)]
-    assert max(apart[: taken[0] + 20]) < 1e-3, "the batches behind the restart are those that come next"
+    near = 1e-3 if taken[0] < 200 else 3e-2  # sums in another order drift apart: 1e-4 by step 200, 1e-2 by 600
+    assert max(apart[: taken[0] + 20]) < near, "the batches behind the restart are those that come next"
 
 
 def kill_one(program: subprocess.Popen[bytes], out: Path) -> None:
