@@ -23,14 +23,15 @@ The thresholds are tested on recorded runs (tests/training/test_diagnosis.py), a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import median
 from typing import Any, Literal
 
 from training.config import TrainConfig
-from training.events import BaselinesKnown, Changed, Evaluated, Event, Failed, Finished, Stepped
+from training.events import BaselinesKnown, Changed, Evaluated, Event, Failed, Finished, Started, Stepped
 from training.loop import NO_NUMBER
 
 Kind = Literal["no number", "diverging", "overfitting", "not falling", "plateau", "by heart", "well", "early"]
@@ -82,12 +83,18 @@ class Course:
         self.evals = [event for event in events if isinstance(event, Evaluated)]
         self.held_out = [(e.step, e.val_loss, e.loss) for e in self.evals if e.val_loss is not None]
         self.baselines: dict[str, float] = next((e.nats for e in events if isinstance(e, BaselinesKnown)), {})
+        self.bytes_per_token = next((e.bytes_per_token for e in events if isinstance(e, Started)), None)
         changes = [event for event in events if isinstance(event, Changed)]
         self.rate = changes[-1].rate if changes else 1.0
         self.failed = next((event for event in events[-1:] if isinstance(event, Failed)), None)
         self.over = over or (bool(events) and isinstance(events[-1], Failed | Finished))
         self.came_to_its_end = bool(events) and isinstance(events[-1], Finished) and events[-1].reason != "stopped"
         self.first_step = self.steps[0].step if self.steps else 0
+
+    def told(self, loss: float, digits: int = 2) -> str:
+        """A loss in nats per token, and in brackets in bits per byte where the bytes of a token are known."""
+        bits = f" ({loss / math.log(2) / self.bytes_per_token:.{digits}f})" if self.bytes_per_token else ""
+        return f"{loss:.{digits}f}{bits}"
 
     @property
     def size(self) -> int:
@@ -130,10 +137,10 @@ def diagnose(events: Sequence[Event], train: TrainConfig, over: bool = False) ->
         return no_number(course)
     if len(course.losses) < 2:
         return None
-    for rule in (diverging, overfitting, not_falling, plateau, by_heart):
-        if (found := rule(course)) is not None:
-            return found
-    return well(course)
+    rules = (diverging, overfitting, not_falling, plateau, by_heart)
+    found = next((found for rule in rules if (found := rule(course)) is not None), None) or well(course)
+    units = "in nats per token" + (" (bits per byte)" if course.bytes_per_token else "")
+    return replace(found, sentence=f"{found.sentence} Losses are {units}.")
 
 
 def no_number(course: Course) -> Diagnosis | None:
@@ -163,9 +170,9 @@ def diverging(course: Course) -> Diagnosis | None:
     if since is None or not lasting:
         return None
     step, now = course.steps[max(0, since)].step, windows[-1][1]
-    rose = f"is {now:.2f}, and was {best:.2f} at best"
+    rose = f"is {course.told(now)}, and was {course.told(best)} at best"
     if back:  # it has come down a moment ago
-        rose = f"rose from {best:.2f} to {peak:.2f}, and is {now:.2f} now"
+        rose = f"rose from {course.told(best)} to {course.told(peak)}, and is {course.told(now)} now"
     sentence = (
         f"Diverging since about step {step:,}: the loss {rose}. The updates are too large: lower the learning rate."
     )
@@ -189,8 +196,8 @@ def overfitting(course: Course) -> Diagnosis | None:
     if now is None or now >= min(then, val, course.baselines.get("unigram", then)):
         return None
     sentence = (
-        f"Overfitting since step {step:,}: the validation rose from {best:.2f} to {val:.2f} while the training loss "
-        f"fell to {now:.2f}. It learns its text by heart"
+        f"Overfitting since step {step:,}: the validation rose from {course.told(best)} to {course.told(val)} while "
+        f"the training loss fell to {course.told(now)}. It learns its text by heart"
     )
     sentence += f"; the weights of step {step:,}, the best, are kept." if step else "."
     dropout = Remedy("Fork there, with dropout", "fork", step=step, changes={"dropout": 0.2})
@@ -215,7 +222,8 @@ def not_falling(course: Course) -> Diagnosis | None:
     known = "it began at" if unigram is None else "how frequent each token is already gives"
     cause = "large: the loss rose at first" if risen else "large: it learns nothing beyond that" if large else "small"
     sentence = (
-        f"Not falling: {now:.2f} after {made:,} steps, and {known} {against:.2f}. The learning rate is too {cause}."
+        f"Not falling: {course.told(now)} after {made:,} steps, and {known} {course.told(against)}. The learning rate "
+        f"is too {cause}."
     )
     label, factor = ("a tenth of the rate", 0.1) if large else ("ten times the rate", 10.0)
     return Diagnosis("not falling", sentence, None, (_at_a_rate(course, label, _factor(course, factor)),))
@@ -234,7 +242,7 @@ def plateau(course: Course) -> Diagnosis | None:
     if not course.held_out and course.window() < BY_HEART:
         return None
     what = "validation" if course.held_out else "training loss"
-    sentence = f"Standing still: the {what} has been at {late[0][1]:.2f} since step {late[0][0]:,}."
+    sentence = f"Standing still: the {what} has been at {course.told(late[0][1])} since step {late[0][0]:,}."
     halve = Remedy("Halve the rate", "change", rate=_factor(course, 0.5))
     return Diagnosis("plateau", sentence, late[0][0], () if course.over else (halve, _stop(course)))
 
@@ -243,14 +251,14 @@ def by_heart(course: Course) -> Diagnosis | None:
     """Nothing is held out, and the text is known."""
     if course.held_out or course.window() >= BY_HEART:
         return None
-    said = f"the training loss is {course.window():.3f} ({course.over_what})"
+    said = f"the training loss is {course.told(course.window(), 3)}, {course.over_what}"
     return Diagnosis("by heart", f"It knows its text by heart: {said}.")
 
 
 def well(course: Course) -> Diagnosis:
     """Nothing is known to be wrong: what the validation beats, and since when, or which way the loss went so far."""
     now, start, unigram = course.window(), course.start, course.baselines.get("unigram")
-    fell = f"the training loss fell from {start:.2f} to {now:.2f} ({course.over_what})"
+    fell = f"the training loss fell from {course.told(start)} to {course.told(now)}, {course.over_what}"
     if not course.held_out and now < start:
         return Diagnosis("well", f"All well: {fell}.")
     beaten = None
@@ -261,16 +269,15 @@ def well(course: Course) -> Diagnosis:
     if beaten is not None:
         name, since = beaten
         best = min(val for _, val, _ in course.held_out)
-        said = f"on held-out text it beats {_SAID[name]} since step {since:,}; its lowest loss is {best:.2f} nats"
-        sentence = f"All well: {said} per token."
+        said = f"on held-out text it beats {_SAID[name]} since step {since:,}; its lowest loss is {course.told(best)}"
+        sentence = f"All well: {said}."
         return Diagnosis("well", sentence, since)
     if now >= start:
-        sentence = f"he training loss was {start:.2f} at first and is {now:.2f}. It is early to say"
+        sentence = f"he training loss was {course.told(start)} at first and is {course.told(now)}. It is early to say"
         sentence = f"Not well yet: t{sentence} why." if now > start + RISEN else f"T{sentence} more."
     elif unigram is not None and now >= unigram and len(course.losses) >= STEPS:
-        sentence = (
-            f"Slow: {fell} in {len(course.losses):,} steps, and how frequent each token is already gives {unigram:.2f}."
-        )
+        sentence = f"Slow: {fell} of {len(course.losses):,}"
+        sentence += f", and how frequent each token is already gives {course.told(unigram)}."
     else:
         sentence = f"So far so good: {fell}. It is early to say more."
     return Diagnosis("early", sentence)

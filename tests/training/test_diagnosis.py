@@ -203,21 +203,24 @@ def test_an_alarm_outlives_one_low_window() -> None:
     assert kind(course([*risen, *[3.9] * 20, *[6.0] * 20])) == "diverging"
     back = diagnose(course([*risen, *[3.9] * 20]), TrainConfig())
     assert back is not None
-    assert "the loss rose from 4.00 to 6.00, and is 3.90 now" in back.sentence
+    assert "the loss rose from 4.00 (5.77) to 6.00 (8.66), and is 3.90 (5.63) now" in back.sentence
     assert kind(course([*risen, *[3.9] * 60])) != "diverging"
 
 
 def test_a_rise_is_no_good_news() -> None:
     found = diagnose(course([4.0, *[9.0] * 12]), TrainConfig())
     assert found is not None
-    assert found.sentence == "Not well yet: the training loss was 4.00 at first and is 9.00. It is early to say why."
+    assert found.sentence == (
+        "Not well yet: the training loss was 4.00 (5.77) at first and is 9.00 (12.98). It is early to say why. "
+        "Losses are in nats per token (bits per byte)."
+    )  # a byte a token: 4 / ln 2
     slow = diagnose(course([4 - i / 200 for i in range(180)], unigram=3.0), TrainConfig(warmup_steps=0))
     assert slow is not None
     assert slow.sentence.startswith("All well")  # nothing held out: what it is held against is not known
     beside = course([4 - i / 200 for i in range(180)], {170: (3.2, 3.2)}, unigram=3.0)
     slow = diagnose(beside, TrainConfig(warmup_steps=0))
     assert slow is not None
-    told = "Slow: the training loss fell from 4.00 to 3.15 (median of the last 20 steps) in 180 steps"
+    told = "Slow: the training loss fell from 4.00 (5.77) to 3.15 (4.55), median of the last 20 steps of 180"
     assert slow.sentence.startswith(told)
 
 
