@@ -215,8 +215,8 @@ def ends(curve: Curve, known: dict[str, Any]) -> dict[str, Any]:
     measured = held_out or [event for event in curve.evals if event.loss is not None]
     kind = "validation" if held_out else "training"
     losses = [(e.step, e.val_loss if held_out else e.loss, e.bits_per_byte if held_out else None) for e in measured]
-    if not losses and known["val_loss"] is not None:
-        losses, kind = [(known["step"] or 0, known["val_loss"], known["bits_per_byte"])], "validation"
+    if not losses and known["loss"] is not None:
+        losses, kind = [(known["step"] or 0, known["loss"], known["bits_per_byte"])], known["loss_kind"]
     if not losses:
         return {"final": None, "best": None}
 

@@ -34,7 +34,8 @@ from training.runs import LONGEST_NAME
 _FOLDER = ".hf-jobs"  # in the folder of runs; hidden, as what is no run is there
 _KEPT = 50  # jobs of a visitor
 _AT_ONCE = 4  # jobs that are asked about at the same moment
-_NEWS = ("stage", "say", "seconds", "cost", "step", "steps", "loss", "val_loss", "ready", "lines")
+_FIGURES = ("seconds", "cost", "step", "steps", "loss", "val_loss", "bytes_per_token")
+_NEWS = ("stage", "say", *_FIGURES, "ready", "lines")
 _NAME_OF = Callable[[str, str], str]
 
 
@@ -185,7 +186,7 @@ def _told(job: Job, look: dict[str, Any], run: str | None, problem: str | None) 
         "most": None if job.price is None else job.price * job.limit_s / 60,
         "run": run,
         "problem": problem,
-        **{name: look.get(name) for name in _NEWS[2:8]},
+        **{name: look.get(name) for name in _FIGURES},
         "ready": bool(look.get("ready")),
         "lines": list(look.get("lines", ())),
     }

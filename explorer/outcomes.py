@@ -15,6 +15,7 @@ from explorer.server import Server
 from training.config import Recipe
 from training.events import Evaluated
 from training.runs import RunInfo
+from training.units import both
 
 #: What a run may take from another model: in a sentence, and the fields that go with it.
 TAKEN: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -44,13 +45,13 @@ def compared(server: Server, run: Run, name: str, owner: str) -> dict[str, Any] 
         if info.id == run.info.id or not alike(run.info, info, name):
             continue
         other = server.jobs.find(info.id)
-        same = _same_vocabulary(run, other)
-        ours, loss = (best, lowest(other)) if same else (lowest(run, bits=True), lowest(other, bits=True))
-        if other.state != "finished" or ours is None or loss is None or not (same or name == "teacher"):
+        same, without = _same_vocabulary(run, other), lowest(other)
+        if other.state != "finished" or without is None or not (same or name == "teacher"):
             continue
-        unit = "nats per token" if same else "bits per byte, as the vocabularies differ"
-        said = f"Lowest loss on held-out text: {ours:.3f} with {what}, {loss:.3f} without ({unit}). The run without: "
-        return {"taken": name, "with": ours, "without": loss, "sibling": info.name, "sentence": said}
+        if not same and None in (best["bits"], without["bits"]):
+            continue
+        said = _said(best, without, what, same)
+        return {"taken": name, "with": best, "without": without, "sibling": info.name, "sentence": said}
     said = (
         f"To see what {what} brought, train the same again with {box} set to No model{_cut_as(run, name)}: the two "
         "losses then stand here."
@@ -65,11 +66,23 @@ def alike(one: RunInfo, other: RunInfo, name: str) -> bool:
     return one.corpus.get("name") == other.corpus.get("name") and _plain(one.recipe, name) == _plain(other.recipe, name)
 
 
-def lowest(run: Run, bits: bool = False) -> float | None:
-    """The lowest loss on held-out text so far, in nats per token or bits per byte; None where nothing is held out."""
+def lowest(run: Run) -> dict[str, float | None] | None:
+    """The lowest loss on held-out text so far: nats per token, and bits per byte (None where the bytes of a token are
+    not known); None where nothing is held out."""
     evals = (event for event in run.log.since(0)[0] if isinstance(event, Evaluated))
-    losses = (event.bits_per_byte if bits else event.val_loss for event in evals)
-    return min((loss for loss in losses if loss is not None), default=None)
+    held_out = [(event.val_loss, event.bits_per_byte) for event in evals if event.val_loss is not None]
+    nats, bits = min(held_out, key=lambda loss: loss[0], default=(None, None))
+    return None if nats is None else {"nats": nats, "bits": bits}
+
+
+def _said(best: dict[str, float | None], without: dict[str, float | None], what: str, same: bool) -> str:
+    """The comparison as a sentence. same: whether nats per token can be compared, as both have one vocabulary."""
+    first, second = ("nats", "bits") if same else ("bits", "nats")
+    names = {"nats": "nats per token", "bits": "bits per byte"}
+    reason = "" if same else ", as the vocabularies differ"
+    with_it, alone = (both(loss[first] or 0.0, loss[second], 3) for loss in (best, without))
+    unit = names[first] if best[second] is None else f"{names[first]} ({names[second]})"
+    return f"Lowest loss on held-out text, in {unit}{reason}: {with_it} with {what}, {alone} without. The run without: "
 
 
 def _plain(recipe: Recipe, name: str) -> dict[str, Any]:

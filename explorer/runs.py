@@ -10,12 +10,14 @@ from typing import Any
 from explorer.downloads import place_for, ready
 from explorer.jobs import OPENED, JobError, Run
 from explorer.server import Server
+from explorer.shelf import losses
 from model import GPTConfig
 from model.checkpoint import INDEX, read_index
 from training.bundle import pack
 from training.events import Started
 
 _TOGETHER = 20  # runs deleted in one call
+_FIGURES = ("parameters", "vocab_size", "step", "loss", "loss_kind", "bits_per_byte")
 
 
 class Runs:
@@ -81,14 +83,13 @@ def about(run: Run) -> dict[str, Any]:
         "parameters": figures["parameters"],
         "step": last.step if last is not None else figures["step"],
         "steps": run.info.recipe.train.steps if run.state != OPENED else None,
-        "bits_per_byte": figures["bits_per_byte"],
-        "val_loss": figures["val_loss"],
+        **{name: figures[name] for name in ("loss", "loss_kind", "bits_per_byte")},
     }
 
 
 def figures_of(run: Run) -> dict[str, Any]:
     """What is known of a run's model from its best checkpoint, else from the events that are at hand."""
-    figures: dict[str, Any] = dict.fromkeys(("parameters", "step", "bits_per_byte", "val_loss", "vocab_size"))
+    figures: dict[str, Any] = dict.fromkeys(_FIGURES)
     folder = run.folder.newest_checkpoint()
     if folder is not None:
         with contextlib.suppress(OSError):
@@ -104,7 +105,7 @@ def _read(folder: Path, stamp: int) -> dict[str, Any]:
     try:
         index = read_index(folder)
         config, meta = GPTConfig.from_dict(dict(index["config"])), dict(index.get("meta") or {})
+        known = {"parameters": config.parameters(), "vocab_size": config.vocab_size, "step": meta.get("step")}
+        return known | losses(meta)
     except (ValueError, KeyError, TypeError):
         return {}
-    known = {key: meta.get(key) for key in ("step", "bits_per_byte", "val_loss")}
-    return {"parameters": config.parameters(), "vocab_size": config.vocab_size, **known}

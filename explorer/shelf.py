@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from model.checkpoint import INDEX, read_index
 from training.runs import RunFolder
 from training.snapshots import load_snapshot
 from training.trainer import Snapshot, Trainer
+from training.units import in_bits
 
 _WORDS = {"char": "characters", "word": "words", "words": "words"}
 
@@ -141,7 +141,7 @@ class Shelf:
         def build() -> View:
             model = GPT(trainer.config)
             model.load_state_dict(snapshot.state)
-            validated = snapshot.val_loss is not None
+            meta = {"loss": snapshot.loss, "val_loss": snapshot.val_loss, "bits_per_byte": snapshot.bits_per_byte}
             return View(
                 ref=ref,
                 name=name,
@@ -149,9 +149,7 @@ class Shelf:
                 model=model.eval().requires_grad_(False),
                 tokenizer=trainer.tokenizer,
                 step=snapshot.step,
-                loss=snapshot.val_loss if validated else snapshot.loss,
-                loss_kind="validation" if validated else "training",
-                bits_per_byte=snapshot.bits_per_byte if validated else in_bits(snapshot.loss, trainer.bytes_per_token),
+                **losses({**meta, "bytes_per_token": trainer.bytes_per_token}),
                 opening=opening_of(trainer.folder.info().corpus),
                 sampling=trainer.recipe.train.sampling,
             )
@@ -200,7 +198,6 @@ def _view(ref: str, checkpoint: Checkpoint, source: str, fallback: str) -> View:
     if checkpoint.tokenizer is None:
         raise CheckpointError(f"{fallback} has no tokenizer.json, so its tokens cannot be shown as text.")
     meta = checkpoint.meta
-    validated = meta.get("val_loss") is not None
     return View(
         ref=ref,
         name=str(meta.get("name", fallback)),
@@ -208,19 +205,19 @@ def _view(ref: str, checkpoint: Checkpoint, source: str, fallback: str) -> View:
         model=checkpoint.model.requires_grad_(False),
         tokenizer=checkpoint.tokenizer,
         step=int(meta.get("step", 0)),
-        loss=meta.get("val_loss") if validated else meta.get("loss"),
-        loss_kind="validation" if validated else "training",
-        bits_per_byte=meta.get("bits_per_byte")
-        if validated
-        else in_bits(meta.get("loss"), meta.get("bytes_per_token")),
+        **losses(meta),
         opening=text.PROMPT if source == "shipped" else opening_of(meta.get("corpus")),
         sampling=sampling_of(meta.get("sampling")),
     )
 
 
-def in_bits(loss: float | None, bytes_per_token: float | None) -> float | None:
-    """A loss in nats per token as bits per byte, where it is known how many bytes a token has."""
-    return loss / (math.log(2) * bytes_per_token) if loss is not None and bytes_per_token else None
+def losses(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The loss that a checkpoint's meta tells, that on held-out text where there is one: loss in nats per token,
+    loss_kind, and bits_per_byte, the same in that unit; None where not known."""
+    if meta.get("val_loss") is not None:
+        return {"loss": meta["val_loss"], "loss_kind": "validation", "bits_per_byte": meta.get("bits_per_byte")}
+    loss = meta.get("loss")
+    return {"loss": loss, "loss_kind": "training", "bits_per_byte": in_bits(loss, meta.get("bytes_per_token"))}
 
 
 def written(folder: Path) -> str:
@@ -253,8 +250,12 @@ def _measured(folder: Path, stamp: int) -> str:
         parts = [f"{config.layers} × {config.heads} heads"]
         if meta.get("step"):
             parts.append(f"step {int(meta['step']):,}")
-        kind, loss = ("val", meta.get("val_loss")) if meta.get("val_loss") is not None else ("train", meta.get("loss"))
-        return ", ".join([*parts, *([f"{kind} {float(loss):.2f}"] if loss is not None else [])])
+        found = losses(meta)
+        if found["loss"] is not None:
+            bits = "" if found["bits_per_byte"] is None else f", {found['bits_per_byte']:.2f} bits per byte"
+            kind = {"validation": "val", "training": "train"}[found["loss_kind"]]
+            parts.append(f"{kind} loss {found['loss']:.2f} nats/token{bits}")
+        return ", ".join(parts)
     except (ValueError, KeyError, TypeError):
         return ""
 

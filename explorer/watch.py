@@ -15,6 +15,7 @@ from explorer.shipped import is_shipped
 from training.events import BaselinesKnown, Changed, Copied, Evaluated, Failed, Finished, Sampled, Started, Stepped
 from training.resume import resumable_step
 from training.runs import called
+from training.units import in_bits
 
 _MOST_POINTS = 8_000
 _PACE_OVER = 40  # steps
@@ -122,7 +123,7 @@ def beginning(run: Run) -> dict[str, Any]:
     size = next((event.bytes_per_token for event in first if isinstance(event, Started)), None)
     copied = next((event for event in first if isinstance(event, Copied)), None)
     return {
-        "nats_to_bits": 1 / (math.log(2) * size) if size else None,
+        "nats_to_bits": in_bits(1.0, size),
         "copied": None if copied is None else {"rows": copied.rows, "of": copied.of, "tokens": copied.tokens[:_LISTED]},
         "from": {"teacher": called(train.teacher), "embeddings": called(train.embeddings_from)},
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import threading
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from training.events import (
     TakenUp,
 )
 from training.trainer import Trainer
+from training.units import both, in_bits
 
 _STOP_S = 25.0  # torchrun waits 30 s between asking its processes to end and ending them
 
@@ -95,9 +95,8 @@ class _Voice:
             case Stepped():
                 bar.update(event.step - bar.n)
                 soft = {} if event.soft_loss is None else {"teacher": f"{event.soft_loss:.3f}"}
-                bar.set_postfix(
-                    soft, loss=f"{event.loss:.3f}", tokens_per_s=f"{event.tokens_per_s:,.0f}", refresh=False
-                )
+                loss = both(event.loss, in_bits(event.loss, self._bytes), 3)
+                bar.set_postfix(soft, loss=loss, tokens_per_s=f"{event.tokens_per_s:,.0f}", refresh=False)
             case Changed():
                 bar.write(f"from here on: learning rate x {event.rate:g}, batch {event.batch_size}")
             case TakenUp():
@@ -107,10 +106,7 @@ class _Voice:
                     f"{event.rows:,} of {event.of:,} embedding rows were copied: {', '.join(event.tokens[:20])} …"
                 )
             case BaselinesKnown() if event.nats:
-                listed = (
-                    f"{name} {loss:.3f}" + (f" ({event.bits[name]:.3f})" if name in event.bits else "")
-                    for name, loss in event.nats.items()
-                )
+                listed = (f"{name} {both(loss, event.bits.get(name), 3)}" for name, loss in event.nats.items())
                 bar.write(f"counting alone comes to (nats per token, bits per byte): {', '.join(listed)}")
             case Evaluated(val_loss=float()):
                 bits = f", {event.bits_per_byte:.3f} bits per byte" if event.bits_per_byte is not None else ""
@@ -118,7 +114,7 @@ class _Voice:
                 beats = f"; beats {', '.join(fresh)}" if fresh else ""
                 bar.write(f"step {event.step}: validation loss {event.val_loss:.4f} nats per token{bits}{best}{beats}")
             case Evaluated(loss=float(loss)):
-                bits = f", {loss / math.log(2) / self._bytes:.4f} bits per byte" if self._bytes else ""
+                bits = "" if (told := in_bits(loss, self._bytes)) is None else f", {told:.4f} bits per byte"
                 bar.write(
                     f"step {event.step}: training loss {loss:.4f} nats per token{bits}, mean since the last measurement"
                 )

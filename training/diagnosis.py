@@ -1,7 +1,7 @@
 """How a run is doing, in one sentence that rests on what was measured: pure functions of its events and settings.
 
-`diagnose(events, train)` is the first of these rules that speaks. Losses are in nats per token; a window is the last
-tenth of the steps, at least 20 and at most 100 of them.
+`diagnose(events, train)` is the first of these rules that speaks. Losses are in nats per token, and told in bits per
+byte as well; a window is the last tenth of the steps, at least 20 and at most 100 of them.
 
 - no number: the run ended because its loss was none.
 - diverging: the median of 20 losses is above the lowest one before it by 0.4 and by 15 %, over 30 steps; and from then
@@ -23,7 +23,6 @@ The thresholds are tested on recorded runs (tests/training/test_diagnosis.py), a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -33,6 +32,7 @@ from typing import Any, Literal
 from training.config import TrainConfig
 from training.events import BaselinesKnown, Changed, Evaluated, Event, Failed, Finished, Started, Stepped
 from training.loop import NO_NUMBER
+from training.units import both, in_bits, unit_of
 
 Kind = Literal["no number", "diverging", "overfitting", "not falling", "plateau", "by heart", "well", "early"]
 Action = Literal["change", "stop", "go_on", "fork"]
@@ -93,8 +93,7 @@ class Course:
 
     def told(self, loss: float, digits: int = 2) -> str:
         """A loss in nats per token, and in brackets in bits per byte where the bytes of a token are known."""
-        bits = f" ({loss / math.log(2) / self.bytes_per_token:.{digits}f})" if self.bytes_per_token else ""
-        return f"{loss:.{digits}f}{bits}"
+        return both(loss, in_bits(loss, self.bytes_per_token), digits)
 
     @property
     def size(self) -> int:
@@ -139,8 +138,7 @@ def diagnose(events: Sequence[Event], train: TrainConfig, over: bool = False) ->
         return None
     rules = (diverging, overfitting, not_falling, plateau, by_heart)
     found = next((found for rule in rules if (found := rule(course)) is not None), None) or well(course)
-    units = "in nats per token" + (" (bits per byte)" if course.bytes_per_token else "")
-    return replace(found, sentence=f"{found.sentence} Losses are {units}.")
+    return replace(found, sentence=f"{found.sentence} Losses are in {unit_of(course.bytes_per_token)}.")
 
 
 def no_number(course: Course) -> Diagnosis | None:

@@ -30,6 +30,7 @@ from training.hf_account import RIGHTS, TOKENS_PAGE, Hardware, JobsError, accoun
 from training.hf_payload import RESULT, ROOT, Order, order_of, parcel, pins
 from training.hf_worker import MARK
 from training.runs import new_run_id
+from training.units import both, in_bits, unit_of
 
 CPU_IMAGE = "python:3.11"
 """Docker's own; the job installs torch without CUDA into it, a smaller download than any image with torch in it."""
@@ -92,6 +93,7 @@ class Look:
     steps: int | None = None
     loss: float | None = None
     val_loss: float | None = None
+    bytes_per_token: float | None = None
     ready: bool = False
     lines: tuple[str, ...] = ()
 
@@ -156,7 +158,7 @@ def look(job: Job | str, token: str) -> Look:
     cost = None if price is None or seconds is None else price * seconds / 60
     say = _said(stage, ready, news, str(info.status.message or ""), known, seconds)
     plain = tuple(shown(line, 300) for line in lines if not line.startswith(MARK) and line.strip())
-    known_news = {name: news.get(name) for name in ("step", "steps", "loss", "val_loss")}
+    known_news = {name: news.get(name) for name in ("step", "steps", "loss", "val_loss", "bytes_per_token")}
     ended_well = stage == "completed" and ready
     tail = plain[-_SHOWN:] if stage in OVER and not ended_well else ()
     return Look(known, stage, say, seconds, cost, **known_news, ready=ready, lines=tail)
@@ -302,10 +304,11 @@ def _log(job: Job, token: str) -> list[str]:
 
 
 def news_in(lines: list[str]) -> dict[str, Any]:
-    """What hf_worker.py told in the lines of a log: step, steps, loss, val_loss; failed, stopped, uploaded. Anything
-    else in a log is passed over, and so is a value of another kind."""
+    """What hf_worker.py told in the lines of a log: step, steps, loss, val_loss, bytes_per_token; failed, stopped,
+    uploaded. Anything else in a log is passed over, and so is a value of another kind."""
     kinds: dict[str, type] = {
-        "step": int, "steps": int, "uploaded": int, "loss": float, "val_loss": float, "failed": str, "stopped": str
+        "step": int, "steps": int, "uploaded": int, "loss": float, "val_loss": float, "bytes_per_token": float,
+        "failed": str, "stopped": str,
     }  # fmt: skip
     found: dict[str, Any] = {}
     for line in lines:
@@ -432,8 +435,10 @@ def report(found: Look) -> list[str]:
     lines = [f"{found.job.name}: {found.say}", found.job.url]
     if found.step is not None:
         of = "" if found.steps is None else f" of {found.steps:,}"
-        loss = "" if found.loss is None else f", loss {found.loss:.3f} nats per token"
-        lines.append(f"step {found.step:,}{of}{loss}")
+        size, losses = found.bytes_per_token, (("train loss", found.loss), ("validation", found.val_loss))
+        told = [f"{what} {both(loss, in_bits(loss, size), 3)}" for what, loss in losses if loss is not None]
+        unit = f" {unit_of(size)}" if told else ""
+        lines.append(", ".join([f"step {found.step:,}{of}", *told]) + unit)
     if found.seconds is not None:
         cost = "" if found.cost is None else f", ${found.cost:.2f} so far"
         lines.append(f"{found.seconds / 60:,.1f} minutes on {found.job.flavor}{cost}")

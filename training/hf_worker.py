@@ -116,12 +116,14 @@ class _News:
         self._known: dict[str, Any] = {}
 
     def tell(self) -> None:
-        from training.events import Evaluated, Failed, Stepped
+        from training.events import Evaluated, Failed, Started, Stepped
 
         before = dict(self._known)
         for event, behind in self._folder.events_from(self._at):
             self._at = behind
             match event:
+                case Started():
+                    self._known["bytes_per_token"] = event.bytes_per_token
                 case Stepped():
                     self._known |= {"step": event.step, "loss": event.loss, "tokens_per_s": event.tokens_per_s}
                 case Evaluated(val_loss=float()):

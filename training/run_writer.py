@@ -69,7 +69,7 @@ class RunWriter:
     def tell_elsewhere(self, event: Event) -> None:
         """Tell an event to the places of `log_to`."""
         if self._elsewhere is not None:
-            self._elsewhere.take(event)
+            self._elsewhere.take(event, self.bytes_per_token)
 
     def keep_text(self, aside: Executor) -> None:
         """Have the text kept in the folder, once, while the training goes on."""

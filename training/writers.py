@@ -1,7 +1,8 @@
 """Where else a run is logged, for tools that people look at already: TensorBoard and trackio.
 
 Off by default (the field `log_to`), and neither package is loaded unless it is asked for. Both get the same names:
-train/loss, train/lr, train/grad_norm, train/tokens_per_s, val/loss, val/bits_per_byte, and the samples as text.
+train/loss, train/bits_per_byte, train/lr, train/grad_norm, train/tokens_per_s, val/loss, val/bits_per_byte, and the
+samples as text.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from model import ConfigError
 from training.config import LogTo, Recipe
 from training.events import Evaluated, Event, Sampled, Stepped
 from training.runs import RunFolder
+from training.units import in_bits
 
 _log = logging.getLogger(__name__)
 FOLDER = "tensorboard"
@@ -108,9 +110,9 @@ class Log:
             except Exception:
                 _log.exception("%s cannot log this run", kind)
 
-    def take(self, event: Event) -> None:
-        """Write down what there is to an event."""
-        values = _values(event)
+    def take(self, event: Event, bytes_per_token: float | None) -> None:
+        """Write down what there is to an event. bytes_per_token: as the run began with."""
+        values = _values(event, bytes_per_token)
         for writer in list(self._writers):
             try:
                 if values:
@@ -131,17 +133,18 @@ class Log:
         self._writers.clear()
 
 
-def _values(event: Event) -> dict[str, float]:
+def _values(event: Event, bytes_per_token: float | None) -> dict[str, float]:
+    found: dict[str, float | None] = {}
     match event:
         case Stepped():
             found = {
                 "train/loss": event.loss,
+                "train/bits_per_byte": in_bits(event.loss, bytes_per_token),
                 "train/lr": event.lr,
                 "train/grad_norm": event.grad_norm,
                 "train/tokens_per_s": event.tokens_per_s,
+                "train/teacher": event.soft_loss,
             }
-            return found if event.soft_loss is None else {**found, "train/teacher": event.soft_loss}
         case Evaluated():
-            measured = {"val/loss": event.val_loss, "val/bits_per_byte": event.bits_per_byte}
-            return {name: value for name, value in measured.items() if value is not None}
-    return {}
+            found = {"val/loss": event.val_loss, "val/bits_per_byte": event.bits_per_byte}
+    return {name: value for name, value in found.items() if value is not None}

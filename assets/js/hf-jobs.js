@@ -40,11 +40,16 @@
     return button;
   }
 
+  function inBoth(nats, bytes) {
+    const { fixed } = glass.fmt, bits = Number.isFinite(bytes) ? `, ${fixed(nats / Math.LN2 / bytes)} bits per byte` : '';
+    return `${fixed(nats)} nats/token${bits}`;
+  }
+
   function facts(job) {
     const { fmt } = glass, list = [];
     if (Number.isFinite(job.step)) list.push(`step ${fmt.count(job.step)}${job.steps ? ' of ' + fmt.count(job.steps) : ''}`);
-    if (Number.isFinite(job.loss)) list.push(`loss ${fmt.fixed(job.loss, 3)}`);
-    if (Number.isFinite(job.val_loss)) list.push(`held out ${fmt.fixed(job.val_loss, 3)}`);
+    if (Number.isFinite(job.loss)) list.push(`train loss ${inBoth(job.loss, job.bytes_per_token)}`);
+    if (Number.isFinite(job.val_loss)) list.push(`validation ${inBoth(job.val_loss, job.bytes_per_token)}`);
     if (Number.isFinite(job.seconds)) list.push(fmt.duration(job.seconds));
     if (job.cost > 0) list.push(`${dollars(job.cost)} so far`);
     return list.join(' · ');

@@ -27,10 +27,16 @@
     return rest;
   }
 
+  /** Of its best checkpoint; of the training, and marked as that, where nothing was held out. */
+  function loss(run, value) {
+    const known = Number.isFinite(value) && run.loss_kind === 'training';
+    return [glass.fmt.fixed(value), known ? h('small', {}, ' train') : null];
+  }
+
   function figures(run) {
     const { fmt } = glass, of = run.steps && run.step !== run.steps ? ` of ${fmt.count(run.steps)}` : '';
     return [['parameters', fmt.parameters(run.parameters)], ['steps', Number.isFinite(run.step) ? fmt.count(run.step) + of : '–'],
-      ['bits per byte', fmt.fixed(run.bits_per_byte, 3)], ['begun', fmt.when(run.made) || '–']];
+      ['nats per token', loss(run, run.loss)], ['bits per byte', loss(run, run.bits_per_byte)], ['begun', fmt.when(run.made) || '–']];
   }
 
   function row(run, chosen, onChoose, onOpen) {
@@ -69,11 +75,11 @@
     const rest = asksOnce(remove, () => (chosen.size > 1 ? `Delete ${chosen.size} runs for good?` : 'Delete it for good?'), drop);
     const hint = h('p', { class: 'g-runs-hint', role: 'status' });
     const body = h('tbody', {});
-    const head = ['', 'name', 'state', 'parameters', 'steps', 'bits per byte', 'begun'].map((t, i) => h('th', { scope: 'col' }, i ? t : h('span', { class: 'g-hidden' }, 'chosen')));
+    const head = ['', 'name', 'state', 'parameters', 'steps', 'nats per token', 'bits per byte', 'begun'].map((t, i) => h('th', { scope: 'col' }, i ? t : h('span', { class: 'g-hidden' }, 'chosen')));
     const table = h('div', { class: 'g-runs-table', tabindex: '0', role: 'region', 'aria-label': 'Runs' }, h('table', {}, h('thead', {}, h('tr', {}, head)), body));
     const root = h('section', { class: 'g-card g-runs', 'data-testid': 'runs' }, h('h2', { class: 'g-title' }, 'Runs'),
       h('p', { class: 'g-say' }, 'What you trained or opened here. Click a name to see its curve; choose rows to compare, rename, download or delete them. A downloaded run '
-        + 'opens in any copy of this page, under Models. Bits per byte are those of the best checkpoint.'),
+        + 'opens in any copy of this page, under Models. The loss is that of the best checkpoint on held-out text.'),
       h('div', { class: 'g-runs-tools' }, compare, rename, download, remove, hint), wrong, table, view.node);
 
     const refs = () => list.filter((run) => chosen.has(run.ref)).map((run) => run.ref);

@@ -107,7 +107,7 @@
     const node = h('section', { class: 'g-step', hidden: true, 'data-testid': 'step-look', 'aria-label': 'One step, closely' });
     let shown = '', asking = '';
 
-    function draw(found) {
+    function draw(found, factor) {
       const { fixed, count, rate } = glass.fmt, pieces = new Map(found.pieces.map(([id, text, kind]) => [id, [text, kind]])), shade = shader(found.rows);
       const reading = h('p', { class: 'g-tip', 'data-testid': 'step-reading' }, 'Point at a token, or use the arrow keys in a row, to read what it cost.');
       const read = (row, i, piece) => reading.replaceChildren(piece(row.tokens[i]), ` cost ${fixed(row.losses[i], 3)} nats: the model gave it ${glass.percent(Math.exp(-row.losses[i]))} after `,
@@ -118,7 +118,7 @@
       node.replaceChildren(h('h3', { class: 'g-title' }, `Step ${count(found.step)}, closely`),
         h('p', { class: 'g-say' }, 'The batch that was just learnt from, each token coloured by what it cost before the update (nats; the stronger, the more of a surprise). ',
           h('span', { class: 'g-cost-key', 'aria-hidden': 'true' }, '0', h('i', {}), shade.most.toFixed(1))),
-        h('p', { class: 'g-step-sum' }, 'Mean ', h('b', { 'data-testid': 'step-loss' }, fixed(found.loss, 4)), ' nats per token; learning rate ', h('b', {}, rate(found.learning_rate)), '; gradient norm ', h('b', {}, fixed(found.grad_norm, 3)), '.'),
+        h('p', { class: 'g-step-sum' }, 'Mean ', h('b', { 'data-testid': 'step-loss' }, fixed(found.loss, 4)), ` nats per token${factor === null ? '' : `, ${fixed(glass.losses.bits(found.loss, factor))} bits per byte`}; learning rate `, h('b', {}, rate(found.learning_rate)), '; gradient norm ', h('b', {}, fixed(found.grad_norm, 3)), '.'),
         box, h('div', { class: 'g-step-more' }, more, found.more ? h('small', {}, `${count(found.more)} more row${found.more > 1 ? 's of the batch are' : ' of the batch is'} not shown here.`) : null), reading,
         h('div', { class: 'g-loss-table g-step-layers' }, layers(found.parts)),
         h('p', { class: 'g-say' }, 'Gradient norm: before clipping. Update ÷ weights: how far this step moved them, as a share of their own size. ' + USUAL));
@@ -126,7 +126,8 @@
       node.dataset.step = found.step;
     }
 
-    async function show({ id, run }) {
+    async function show(state) {
+      const { id, run } = state;
       const key = run.mine === true && Number.isFinite(run.looked_at) ? `${id} ${run.looked_at}` : '';
       if (!key) { node.hidden = true; shown = asking = ''; return; }
       if (key === shown || key === asking) return;
@@ -134,7 +135,7 @@
       try {
         const found = await glass.call(server, 'step', { session: glass.session, run: id }, { quiet: true });
         if (asking !== key) return;
-        draw(found);
+        draw(found, glass.losses.factor(state));
         shown = key;
       } catch (error) {
         if (asking === key) complain(error.message);

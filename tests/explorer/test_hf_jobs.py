@@ -72,7 +72,7 @@ def end(hub: JobsHub, server: Server, tmp_path: Path) -> None:
     """The job is over, and has left a run."""
     (job,) = hub.jobs.values()
     job.stage, job.begun, job.ended = "COMPLETED", 100.0, 160.0
-    job.lines = ['glass-gpt: {"step": 6, "steps": 6, "loss": 1.25, "val_loss": 1.5}']
+    job.lines = ['glass-gpt: {"step": 6, "steps": 6, "loss": 1.25, "val_loss": 1.5, "bytes_per_token": 2.0}']
     trained = over(server.jobs.submit(tiny_trainer(server.jobs.root, name="there", kept=True)))
     (repository,) = hub.repositories.values()
     repository.files["run.zip"] = pack(trained.folder.path, tmp_path / "run.zip").read_bytes()
@@ -125,6 +125,7 @@ def test_a_training_is_sent_seen_and_brought(ask: Ask, hub: JobsHub, server: Ser
     (row,) = ask("hf_jobs")["jobs"]
     assert (row["stage"], row["over"], row["ready"], row["run"]) == ("completed", True, True, None)
     assert (row["step"], row["steps"], row["loss"], row["val_loss"]) == (6, 6, 1.25, 1.5)
+    assert row["bytes_per_token"] == 2
     assert (row["seconds"], row["cost"]) == (60, pytest.approx(0.01))
     assert row["repo_url"] == f"{hub.address}/{next(iter(hub.repositories))}"
     asked = len(hub.asked)

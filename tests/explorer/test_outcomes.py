@@ -32,14 +32,18 @@ def asked(server: Server, run: str) -> list[dict[str, Any]]:
     assert reply["ok"]
     assert set(reply) <= {"ok", "outcomes"}
     found: list[dict[str, Any]] = reply["outcomes"]
-    assert not found or keys_of(reply) == documented("outcome: reply")
+    where_measured = {f"outcomes[].{which}.{unit}" for which in ("with", "without") for unit in ("nats", "bits")}
+    assert not found or keys_of(reply) | where_measured == documented("outcome: reply")
     server.jobs.changed()
     return found
 
 
-def best(server: Server, run: str, unit: str = "val_loss") -> float:
-    events = server.jobs.find(run).folder.events()
-    return min(float(getattr(event, unit)) for event in events if isinstance(event, Evaluated))
+def best(server: Server, run: str) -> dict[str, float]:
+    evals = [event for event in server.jobs.find(run).folder.events() if isinstance(event, Evaluated)]
+    return {
+        "nats": min(float(event.val_loss or 99) for event in evals),
+        "bits": min(float(event.bits_per_byte or 99) for event in evals),
+    }
 
 
 @pytest.mark.parametrize(("field", "box"), [("teacher", "Teacher"), ("embeddings_from", "Embeddings from")])
@@ -58,16 +62,19 @@ def test_the_loss_beside_that_of_the_run_without(server: Server, teacher: str, f
     [told] = asked(server, run)
     assert (told["taken"], told["sibling"]) == (field, "alone")
     assert (told["with"], told["without"]) == (best(server, run), best(server, alone))
-    assert f": {told['with']:.3f} with " in told["sentence"]
-    assert f", {told['without']:.3f} without (nats per token)" in told["sentence"]
+    ours, theirs = best(server, run), best(server, alone)
+    assert ", in nats per token (bits per byte): " in told["sentence"]
+    assert f": {ours['nats']:.3f} ({ours['bits']:.3f}) with " in told["sentence"]
+    assert f", {theirs['nats']:.3f} ({theirs['bits']:.3f}) without. " in told["sentence"]
     assert asked(server, alone) == []
     (server.jobs.root / alone / "tokenizer.json").write_text("{}", encoding="utf-8")
     [told] = asked(server, run)
     if field == "embeddings_from":
         assert told["sibling"] is None
         return
-    assert (told["with"], told["without"]) == (best(server, run, "bits_per_byte"), best(server, alone, "bits_per_byte"))
-    assert f", {told['without']:.3f} without (bits per byte, as the vocabularies differ)" in told["sentence"]
+    assert (told["with"], told["without"]) == (ours, theirs)
+    assert ", in bits per byte (nats per token), as the vocabularies differ: " in told["sentence"]
+    assert f", {theirs['bits']:.3f} ({theirs['nats']:.3f}) without. " in told["sentence"]
 
 
 def test_nothing_is_told_too_early_or_of_what_was_not_measured(server: Server, teacher: str) -> None:

@@ -63,7 +63,8 @@ def test_a_run_is_listed_with_its_figures(server: Server, call: Call) -> None:
     assert listed == {
         "ref": f"run:{run.info.id}", "name": "mine", "state": "finished", "corpus": "tiny.txt", "brought": False,
         "made": run.info.created, "parameters": sum(p.numel() for p in checkpoint.model.parameters()),
-        "step": 6, "steps": 6, "bits_per_byte": best.bits_per_byte, "val_loss": best.val_loss,
+        "step": 6, "steps": 6, "bits_per_byte": best.bits_per_byte, "loss": best.val_loss,
+        "loss_kind": "validation",
     }  # fmt: skip
 
 

@@ -378,11 +378,11 @@ def test_a_model_in_a_list_says_what_tells_it_from_others(weights: Path, tmp_pat
     folder = tmp_path / "model"
     shutil.copytree(weights / "alpha", folder)
     index = json.loads((folder / "checkpoint.json").read_text("utf-8"))
-    index["meta"] = {"step": 1200, "loss": 1.5, "val_loss": 1.765}
+    index["meta"] = {"step": 1200, "loss": 1.5, "val_loss": 1.765, "bits_per_byte": 2.5}
     (folder / "checkpoint.json").write_text(json.dumps(index), encoding="utf-8")
-    assert measured(folder) == "2 × 2 heads, step 1,200, val 1.76"
-    index["meta"] = {"step": 1300, "loss": 1.5}
+    assert measured(folder) == "2 × 2 heads, step 1,200, val loss 1.76 nats/token, 2.50 bits per byte"
+    index["meta"] = {"step": 1300, "loss": 1.5, "bytes_per_token": 2 / math.log(2)}
     (folder / "checkpoint.json").write_text(json.dumps(index), encoding="utf-8")
     os.utime(folder / "checkpoint.json", ns=(1, 1))
-    assert measured(folder) == "2 × 2 heads, step 1,300, train 1.50"
+    assert measured(folder) == "2 × 2 heads, step 1,300, train loss 1.50 nats/token, 0.75 bits per byte"
     assert measured(tmp_path / "nowhere") == ""

@@ -142,6 +142,9 @@ def test_what_is_sent_trains_by_itself_and_comes_back_as_a_run(
     assert found.loss == steps[-1].loss  # type: ignore[attr-defined]
     evaluated = [event for event in folder.events() if event.kind == "eval"]
     assert found.val_loss == evaluated[-1].val_loss  # type: ignore[attr-defined]
+    bits = evaluated[-1].bits_per_byte  # type: ignore[attr-defined]
+    told = f", validation {found.val_loss:.3f} ({bits:.3f}) nats per token (bits per byte)"
+    assert told in hf_jobs.report(found)[2]
 
     printed = capfd.readouterr()
     for text in (

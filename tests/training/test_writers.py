@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from model import ConfigError
 from tests.training.tiny import Make, finish
 from training import __main__ as cli
 from training import writers
-from training.events import Evaluated, Sampled, Stepped
+from training.events import Evaluated, Sampled, Started, Stepped
 from training.writers import Log, asked, check_log_to
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +42,9 @@ def test_tensorboard_files_hold_every_number_of_the_run(make: Make) -> None:
 
     steps = [event for event in events if isinstance(event, Stepped)]
     assert numbers("train/loss") == [(event.step, pytest.approx(event.loss)) for event in steps]
+    size = next(event.bytes_per_token for event in events if isinstance(event, Started)) or 0
+    bits = [(event.step, pytest.approx(event.loss / math.log(2) / size)) for event in steps]
+    assert numbers("train/bits_per_byte") == bits
     assert numbers("train/lr") == [(event.step, pytest.approx(event.lr)) for event in steps]
     assert numbers("train/grad_norm") == [(event.step, pytest.approx(event.grad_norm)) for event in steps]
     evals = [event for event in events if isinstance(event, Evaluated)]
@@ -135,6 +139,6 @@ def test_one_that_cannot_begin_is_left_out(make: Make, monkeypatch: pytest.Monke
     monkeypatch.setitem(writers._KINDS, "trackio", no)
     trainer = make(log_to="trackio")
     log = Log(trainer.folder.path, "a run", trainer.recipe, 0)
-    log.take(Stepped(1, 0.1, 2.0, 0.01, 1.0, 100.0))
+    log.take(Stepped(1, 0.1, 2.0, 0.01, 1.0, 100.0), None)
     log.close()
     assert finish(trainer)[-1].kind == "finished"
