@@ -37,6 +37,7 @@ from training.data import build_tokenizer  # noqa: E402
 from training.distill import shared_rows  # noqa: E402
 from training.evaluate import evaluate  # noqa: E402
 from training.presets import PRESETS  # noqa: E402
+from training.units import both, in_bits  # noqa: E402
 from training.verbatim import Index  # noqa: E402
 
 PAGE = ROOT / "docs" / "cases.md"
@@ -77,35 +78,27 @@ def train(folder: Path, corpus: Path, *arguments: object) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     events = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     evals = [event for event in events if event["event"] == "eval"]
-    last = evals[-1]["step"]
-    best = min((event["val_loss"] for event in evals if "val_loss" in event), default=None)
+    last, began_with = evals[-1]["step"], next(event for event in events if event["event"] == "started")
     return {
         "seconds": seconds,
-        "parameters": events[0]["parameters"] if "parameters" in events[0] else events[1]["parameters"],
-        "steps": evals[-1]["step"],
+        "parameters": began_with["parameters"],
+        "steps": last,
         "loss": statistics.fmean(e["loss"] for e in events if e["event"] == "step" and e["step"] > last - 100),
-        "val_loss": best,
-        "bits": next((event.get("bits_per_byte") for event in evals if event.get("val_loss") == best), None),
+        "val_loss": min((event["val_loss"] for event in evals if "val_loss" in event), default=None),
+        "bytes_per_token": began_with["bytes_per_token"],
     }
+
+
+def told(done: dict[str, Any], which: str = "val_loss", digits: int = 3) -> str:
+    """A loss of a training in both units."""
+    return both(done[which], in_bits(done[which], done["bytes_per_token"]), digits)
 
 
 def steps_within(minutes: float, most: int, scratch: Path, corpus: Path, *arguments: object) -> int:
     """How many steps these settings make in so many minutes here, by the pace of a short run; not more than `most`."""
     folder = Path(tempfile.mkdtemp(dir=scratch))
-    run(
-        "training",
-        corpus,
-        "--out",
-        folder,
-        "--quiet",
-        *arguments,
-        "--steps",
-        PACE,
-        "--sample-every",
-        0,
-        "--eval-tokens",
-        256,
-    )
+    short = ("--steps", PACE, "--sample-every", 0, "--eval-tokens", 256)
+    run("training", corpus, "--out", folder, "--quiet", *arguments, *short)
     events = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     at = [event["wall_s"] for event in events if event["event"] == "step"]
     pace = (at[-1] - at[1]) / (len(at) - 2)  # the first step also warms up
@@ -116,11 +109,10 @@ def compared(scratch: Path, corpus: Path, name: str, shared: Sequence[object], e
     """Validation losses of trainings without and with `extra`, mean and spread over SEEDS."""
     said = []
     for which, more in (("without", ()), ("with", extra)):
-        losses = [
-            train(scratch / f"{name} {which} {seed}", corpus, *shared, *more, "--seed", seed)["val_loss"]
-            for seed in SEEDS
-        ]
-        said.append(f"{statistics.fmean(losses):.3f} ± {statistics.stdev(losses):.3f} {which}")
+        done = [train(scratch / f"{name} {which} {seed}", corpus, *shared, *more, "--seed", seed) for seed in SEEDS]
+        losses = [one["val_loss"] for one in done]
+        bits = statistics.fmean(in_bits(one["val_loss"], one["bytes_per_token"]) or 0.0 for one in done)
+        said.append(f"{statistics.fmean(losses):.3f} ± {statistics.stdev(losses):.3f} ({bits:.3f}) {which}")
     return ", ".join(said)
 
 
@@ -171,19 +163,18 @@ def tweets(path: Path, scratch: Path, minutes: float) -> Report:
             ("parameters", "256 wide, 4 heads, 4 layers", f"128 wide, 4 heads, 4 layers: {documents['parameters']:,}"),
             ("tweets learnt", "all",
              f"the first {recipe.max_documents:,} of {len(corpus.documents or ()):,} with 7 words or more"),
-            ("training loss, mean of the last 100 steps (validation: none held out)", "0.0684 (2.1454)",
-             f"{documents['loss']:.4f} after {documents['steps']:,} steps, "
-                                        f"{documents['seconds']:.0f} s"),
+            ("training loss, mean of the last 100 steps; validation", "0.0684; 2.1454",
+             f"{told(documents, 'loss', 4)} after {documents['steps']:,} steps, {documents['seconds']:.0f} s; "
+             "none held out"),
             ("documents: come back to the letter from their first 6 words, and stop", "reproduces whole tweets",
              f"{known[1]:.1%} of {known[0]}"),
             ("documents: stop by themselves", "yes", f"{known[2]:.1%}"),
             ("blocks: come back to the letter and stop", "no", f"{streamed[1]:.1%}"),
-            ("blocks: stop by themselves", "never", f"{streamed[2]:.1%} (training loss {blocks['loss']:.4f})"),
+            ("blocks: stop by themselves", "never", f"{streamed[2]:.1%}; training loss {told(blocks, 'loss', 4)}"),
             (f"`{PROMPT}`", f"`{BY_HEART}`, then stops", f"`{completed}`, then stops" if completed == BY_HEART
              else f"`{completed}`"),
             (f"a teacher, 256 wide, 4 layers, dropout 0.3, {TAUGHT_ENTRIES:,} entries: validation loss", "–",
-             f"{teacher['val_loss']:.3f} nats per token, lowest in {teacher['steps']:,} steps, "
-             f"{teacher['seconds']:.0f} s"),
+             f"{told(teacher)}, lowest in {teacher['steps']:,} steps, {teacher['seconds']:.0f} s"),
             (f"a student, 64 wide, 2 layers, {small_steps:,} steps: validation loss without and with it, "
              f"{len(SEEDS)} seeds", "–", taught),
             ("embedding rows that both vocabularies hold", "439 of 8,045 (5.46 %)",
@@ -232,8 +223,8 @@ def stand_in(scratch: Path) -> list[Row]:
 def quoted(written: str, done: dict[str, Any], steps: int) -> str:
     """What a model writes, as Markdown, and whether it was cut short."""
     short = f"It is cut short at {done['steps']:,} of the {steps:,} steps of its preset. It writes:"
-    told = short if done["steps"] < steps else "It writes:"
-    return told + "\n\n" + "\n".join("> " + line for line in written.split("\n"))
+    opening = short if done["steps"] < steps else "It writes:"
+    return opening + "\n\n" + "\n".join("> " + line for line in written.split("\n"))
 
 
 def lyrics(scratch: Path, minutes: float) -> Report:
@@ -254,7 +245,7 @@ def lyrics(scratch: Path, minutes: float) -> Report:
     rows: list[Row] = [
         ("parameters at a vocabulary of 104", "4,672,688", f"{recipe.model_config(104).parameters():,}"),
         ("validation loss on the lyrics written for this project", "–",
-         f"{done['val_loss']:.3f} nats per character after {done['steps']:,} steps, {done['seconds']:.0f} s"),
+         f"{told(done)}, lowest in {done['steps']:,} steps, {done['seconds']:.0f} s"),
         *((f"distinct-{n} (the text itself)", "–", f"{share(found.distinct[n])} ({share(real.distinct[n])})")
           for n in (1, 2, 3)),
         ("repeated runs of four words (the text itself)", "–", f"{share(found.repetition)} ({share(real.repetition)})"),
@@ -282,7 +273,7 @@ def song(scratch: Path) -> Report:
         ("words, tokens", "47, 85", f"{checkpoint.tokenizer.vocab_size}, {tokens}"),
         ("parameters", "28,527", f"{done['parameters']:,}"),
         ("seconds, whole process (asked for: 15)", "seconds", f"{done['seconds']:.1f}"),
-        ("training loss, mean of the last 100 of 1,500 steps", "–", f"{done['loss']:.3f}"),
+        ("training loss, mean of the last 100 of 1,500 steps", "–", told(done, "loss")),
         ("lines recited from the first one", "12 of 12", f"{right} of {len(text.split(chr(10))) - 1}"),
     ]
     return Report(rows, ["python -m training assets/corpora/one_song.txt --preset song --out RUN"])
@@ -303,8 +294,7 @@ def shakespeare(path: Path, scratch: Path, minutes: float) -> Report:
         ("characters per token at a vocabulary of 512 (asked for: 1.5)", "1 (its merges were not applied)",
          f"{ratio:.2f}"),
         ("parameters", "about 4.9 M", f"{done['parameters']:,}"),
-        ("validation loss", "–", f"{done['val_loss']:.3f} nats per token, {done['bits']:.3f} bits per byte after "
-                                 f"{done['steps']:,} steps, {done['seconds']:.0f} s"),
+        ("validation loss", "–", f"{told(done)}, lowest in {done['steps']:,} steps, {done['seconds']:.0f} s"),
     ]  # fmt: skip
     return Report(rows, ["python -m training tinyshakespeare.txt --preset shakespeare --out RUN",
                          "python -m model RUN --prompt ROMEO:"],
@@ -321,7 +311,8 @@ INTRODUCTION = """# The reference cases
 
 Five small projects, by which people taught themselves how a GPT works, are the measure of this one; four of them train.
 "Theirs" is what those projects report or do, "ours" what `benchmarks/cases.py` measured here, with the presets that the
-page and the command line offer. The fifth, the explorer, is the page itself.
+page and the command line offer. Losses are in nats per token, and in brackets in bits per byte. The fifth, the
+explorer, is the page itself.
 """
 
 
