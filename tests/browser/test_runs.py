@@ -60,6 +60,9 @@ def test_rename_compare_zip_delete_and_open_again(visit: Visit, server: Server, 
     assert page.locator("#planted").count() == 0
     assert RunFolder(server.runs / run).info().name == HOSTILE
 
+    for label, loss in (("nats per token", "1.250"), ("bits per byte", "1.790")):  # of its best checkpoint
+        expect(row(page, SHORT_MEMORY_RUN).locator(f'td[data-label="{label}"]')).to_have_text(loss)
+
     # compare it with the one it was copied from
     choose(page, run, SHORT_MEMORY_RUN)
     expect(here(page, "runs-rename")).to_be_disabled()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -52,6 +53,9 @@ def test_one_step_changes_and_a_fork(ready: Page, server: Server) -> None:
     state(ready, "paused")
     (made,) = [line for line in lines(server, run, "step") if line["step"] > at]
     expect(here(ready, "step-loss")).to_have_text(f"{made['loss']:.4f}")
+    expect(look).to_contain_text(
+        f"nats per token, {made['loss'] / math.log(2):.3f} bits per byte"
+    )  # a character, a byte
     rows = look.locator(".g-cost-row")
     costs = rows.first.locator("[data-nats]").evaluate_all("cells => cells.map(cell => +cell.dataset.nats)")
     assert costs
