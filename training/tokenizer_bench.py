@@ -38,7 +38,7 @@ HELD_OUT = 0.1
 STRETCH = 16_384  # characters encoded between two looks at the clock
 LONGEST = 5
 _SPREAD = 0.6180339887498949  # multiples of the golden section, modulo 1, spread evenly however many are taken
-_SENTENCE = re.compile(r"[^.!?\n]{20,120}[.!?]")
+_SENTENCE = re.compile(r"(?:^|(?<=[.!?]\s))[^.!?\n]{20,120}[.!?]", re.MULTILINE)  # from its beginning
 _SHORT = 100  # characters of a line that stands in for a sentence
 
 

@@ -184,6 +184,7 @@ def test_a_strip_holds_the_whole_sentence_in_order() -> None:
     [
         ("Title\nOnce upon a time there was a cat. It sat.\n", "Once upon a time there was a cat."),
         ("\n\n  my little boat is made of tin\nrow\n", "my little boat is made of tin"),
+        ("a long one " * 40 + "ends. This one is of the right length. And", "This one is of the right length."),
         ("one two " * 40, "one two " * 12 + "one"),
         ("x" * 500, "x" * 100),
         ("short", "short"),
