@@ -76,7 +76,7 @@ _ALL = (
         Recipe(
             tokenizer="char",
             model={"layers": 6, "heads": 6, "width": 252, "context": 128, "dropout": 0.2, **_VANILLA},
-            train=TrainConfig(steps=400, eval_every=50, **_IN_MINUTES),
+            train=TrainConfig(steps=400, eval_every=50, sample_every=50, **_IN_MINUTES),
         ),
         "lyrics",
     ),
