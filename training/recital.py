@@ -45,7 +45,8 @@ class Recital:
 @dataclass(frozen=True)
 class Outcome:
     """One document as a model wrote it on. given: its beginning; expected: what follows there; ended: whether the model
-    stopped by itself; longer: whether it has more tokens than the model sees at once, so that it cannot come back."""
+    stopped by itself; longer: whether it has more tokens than the model sees at once, so that it cannot come back: a
+    document is learnt from its beginning on, while over a stream the window moves on."""
 
     given: str
     expected: str
@@ -146,17 +147,18 @@ def write_on(
     model: GPT, tokenizer: Tokenizer, question: Question, written: list[int], count: int | None
 ) -> Outcome | None:
     """Append up to `count` tokens more (None: all) to what the model has `written`; the outcome once that is whole."""
-    room = max(1, model.config.context - len(question.ids) + 1)
-    most = min(question.rest + MARGIN, room)
+    most = question.rest + MARGIN
+    if not question.lines:
+        most = min(most, max(1, model.config.context - len(question.ids) + 1))
     portion = most - len(written) if count is None else min(count, most - len(written))
-    more, ended = _continue(model, [*question.ids, *written], portion, tokenizer.end_of_text)
+    more, ended = _continue(model, [*question.ids, *written], portion, tokenizer.end_of_text, question.lines)
     written += more
     text = tokenizer.decode(written, after=question.ids[-1:])
     if question.lines and "\n" in text:
         text, ended = text[: text.index("\n")], True
     if not ended and len(written) < most and len(more) == portion:
         return None
-    longer = len(question.ids) + question.rest > model.config.context
+    longer = not question.lines and len(question.ids) + question.rest > model.config.context
     return Outcome(question.given, question.expected, text, ended, longer)
 
 
@@ -176,17 +178,22 @@ def _beginning(document: str, words: int) -> re.Match[str] | None:
 
 
 @torch.no_grad()
-def _continue(model: GPT, ids: list[int], count: int, end: int | None) -> tuple[list[int], bool]:
-    """The likeliest continuation, without its end mark, and whether that mark came; as far as the context reaches."""
-    cache = KVCache(model.config, device=model.device)
-    written, window = list[int](), ids[-model.config.context :]
-    while len(written) < count and cache.length + len(window) <= model.config.context:
+def _continue(model: GPT, ids: list[int], count: int, end: int | None, slides: bool) -> tuple[list[int], bool]:
+    """The likeliest continuation, without its end mark, and whether that mark came; as far as the context reaches, or
+    on and on with the last tokens that it holds."""
+    context, begun = model.config.context, len(ids)
+    cache, window = KVCache(model.config, device=model.device), ids[-context:]
+    while len(ids) - begun < count:
+        if cache.length + len(window) > context:
+            if not slides:
+                break
+            cache, window = KVCache(model.config, device=model.device), ids[-context:]
         token = int(model(torch.tensor([window], device=model.device), cache)[0, -1].argmax())
         if token == end:
-            return written, True
-        written.append(token)
+            return ids[begun:], True
+        ids.append(token)
         window = [token]
-    return written, False
+    return ids[begun:], False
 
 
 def main(argv: list[str] | None = None) -> int:

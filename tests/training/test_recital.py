@@ -15,7 +15,7 @@ from tests.training.tiny import finish, tiny_corpus, tiny_recipe
 from training import __main__ as cli
 from training import recital
 from training.corpus import about
-from training.recital import Outcome, Question, recitals, recite, spread, write_on
+from training.recital import MARGIN, Outcome, Question, recitals, recite, spread, write_on
 from training.runs import RunFolder
 from training.setup import set_up
 from training.trainer import Trainer
@@ -101,6 +101,29 @@ def test_a_line_ends_with_its_line() -> None:
     outcome = write_on(model.eval(), tokenizer, question, [], None)
     assert outcome is not None
     assert (outcome.written, outcome.ended, outcome.exact) == ("", True, False)
+
+
+def test_over_a_stream_the_window_moves_on() -> None:
+    """What is written behind the context is the likeliest token after the last ones that it holds."""
+    torch.manual_seed(3)
+    tokenizer = Tokenizer.char("abcdefgh \n")
+    model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, layers=1, heads=2, width=8, context=5)).eval()
+    question = Question.of(tokenizer, "a b c d e f g h h g f e", 6, lines=True)
+    assert question is not None
+    written = list[int]()
+    outcome = write_on(model, tokenizer, question, written, None)
+    ids = list(question.ids)
+    with torch.no_grad():
+        for token in written:
+            assert token == model(torch.tensor([ids[-5:]]))[0, -1].argmax()
+            ids.append(token)
+    assert len(written) == question.rest + MARGIN, "of this seed no line break is ever the likeliest"
+    assert outcome is not None
+    assert not outcome.longer
+    portions = list[int]()
+    while write_on(model, tokenizer, question, portions, 3) is None:
+        pass
+    assert portions == written
 
 
 def test_documents_are_chosen_evenly() -> None:
