@@ -17,7 +17,7 @@ from explorer.packing import pack_curve
 from explorer.runs import figures_of
 from explorer.server import Server
 from explorer.shipped import is_shipped
-from explorer.watch import beginning
+from explorer.watch import beginning, new_tokens
 from model import GPTConfig, Tokenizer
 from model.checkpoint import read_index
 from training.artifacts import draw_loss
@@ -189,6 +189,7 @@ def packed(curve: Curve) -> dict[str, Any]:
         "tokenizer": tokenizer_of(run, known["vocab_size"]),
         "optimizer": run.info.recipe.train.optimizer if trained_here(run) else None,
         "nats_to_bits": curve.factor,
+        "unseen": new_tokens(first),
         "points": {
             "step": [steps[group[-1]].step for group in groups],
             "seconds": [round(steps[group[-1]].wall_s, 2) for group in groups],

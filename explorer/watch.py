@@ -16,6 +16,7 @@ from training.events import BaselinesKnown, Changed, Copied, Evaluated, Failed, 
 from training.resume import resumable_step
 from training.runs import called
 from training.units import in_bits
+from training.unseen import told
 
 _MOST_POINTS = 8_000
 _PACE_OVER = 40  # steps
@@ -120,13 +121,21 @@ def looked_at(run: Run) -> int | None:
 def beginning(run: Run) -> dict[str, Any]:
     """What was known when a run began: its unit of loss, and what it took from other models."""
     first, train = run.log.head(_BEGINNING), run.info.recipe.train
-    size = next((event.bytes_per_token for event in first if isinstance(event, Started)), None)
+    started = next((event for event in first if isinstance(event, Started)), None)
     copied = next((event for event in first if isinstance(event, Copied)), None)
     return {
-        "nats_to_bits": in_bits(1.0, size),
+        "nats_to_bits": in_bits(1.0, started.bytes_per_token if started else None),
+        "unseen": new_tokens(started),
         "copied": None if copied is None else {"rows": copied.rows, "of": copied.of, "tokens": copied.tokens[:_LISTED]},
         "from": {"teacher": called(train.teacher), "embeddings": called(train.embeddings_from)},
     }
+
+
+def new_tokens(started: Started | None) -> str | None:
+    """What is said of held-out tokens that the training part never has; None where there are none."""
+    if started is None or started.unseen is None or started.spelling is None:
+        return None
+    return told(started.unseen, started.spelling)
 
 
 def progress(run: Run) -> dict[str, Any]:

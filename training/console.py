@@ -25,6 +25,7 @@ from training.events import (
 )
 from training.trainer import Trainer
 from training.units import both, in_bits
+from training.unseen import told
 
 _STOP_S = 25.0  # torchrun waits 30 s between asking its processes to end and ending them
 
@@ -92,6 +93,8 @@ class _Voice:
             case Started():
                 several = f", {event.processes} processes" if event.processes else ""
                 bar.write(f"{event.parameters:,} parameters on {event.device}{several}")
+                if event.unseen is not None and event.spelling is not None:
+                    bar.write(told(event.unseen, event.spelling))
             case Stepped():
                 bar.update(event.step - bar.n)
                 soft = {} if event.soft_loss is None else {"teacher": f"{event.soft_loss:.3f}"}
@@ -114,7 +117,8 @@ class _Voice:
                 beats = f"; beats {', '.join(fresh)}" if fresh else ""
                 bar.write(f"step {event.step}: validation loss {event.val_loss:.4f} nats per token{bits}{best}{beats}")
             case Evaluated(loss=float(loss)):
-                bits = "" if (told := in_bits(loss, self._bytes)) is None else f", {told:.4f} bits per byte"
+                value = in_bits(loss, self._bytes)
+                bits = "" if value is None else f", {value:.4f} bits per byte"
                 bar.write(
                     f"step {event.step}: training loss {loss:.4f} nats per token{bits}, mean since the last measurement"
                 )

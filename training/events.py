@@ -27,7 +27,8 @@ class Event:
 @dataclass(frozen=True)
 class Started(Event):
     """The first line of a run. bytes_per_token: of a target on average, of those held out where there are any;
-    processes: how many train together, where several do."""
+    processes: how many train together, where several do; unseen, spelling: see training/unseen.py, where there is such.
+    """
 
     kind: ClassVar[str] = "started"
     steps: int
@@ -35,6 +36,8 @@ class Started(Event):
     device: str
     bytes_per_token: float | None = None
     processes: int | None = None
+    unseen: float | None = None
+    spelling: float | None = None
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from training.lens import Lens
 from training.precision import products
 from training.state import LoopState
 from training.threads import one_thread
+from training.unseen import collects, unseen
 
 NO_NUMBER = "the loss is no longer a number"
 """What a run that broke in this way says first; diagnosis.py knows it by that."""
@@ -116,8 +117,12 @@ def train_steps(
     if not state.begun:
         state.begun = True
         several = group.size if group.size > 1 else None
-        size = bytes_per_token(data, config.eval_tokens)
-        yield Started(state.step, 0.0, config.steps, model.parameter_count(), model.device.type, size, several)
+        size, new = bytes_per_token(data, config.eval_tokens), None
+        if collects(tokenizer) and len(data.val):
+            new = unseen(train_counts(data), held_out_counts(data, config.eval_tokens), tokenizer)
+        share, spelling = (new.share, new.spelling) if new is not None else (None, None)
+        parameters, device = model.parameter_count(), model.device.type
+        yield Started(state.step, 0.0, config.steps, parameters, device, size, several, share, spelling)
     while True:
         last = state.step >= config.steps
         first = state.measured < 0  # a fork begins at any step
@@ -310,14 +315,25 @@ def bytes_per_token(data: Data, eval_tokens: int) -> float | None:
     """UTF-8 bytes of a target on average: what parts nats a token from bits per byte. Of the very targets that
     `evaluate` measures, so that it is the ratio of its two figures; of all of the training where nothing is held out.
     None for a text without bytes."""
-    counts = torch.zeros(len(data.token_bytes), dtype=torch.int64)  # (V,)
+    counts = held_out_counts(data, eval_tokens) if len(data.val) else train_counts(data)
+    return float(counts.double() @ data.token_bytes.double()) / max(1, int(counts.sum())) or None
+
+
+def held_out_counts(data: Data, eval_tokens: int) -> Tensor:
+    """(V,) how often each token is a target that `evaluate` measures."""
+    counts = torch.zeros(len(data.token_bytes), dtype=torch.int64)
     for _, targets in data.held_out(eval_tokens, _ROWS):
         counts += torch.bincount(targets[targets != MASKED], minlength=len(counts))
-    if not len(data.val):
-        for ids in data.sequences()[0]:
-            for part in torch.split(ids[1:], _PIECE):  # nothing of a text that stays on disk is copied whole
-                counts += torch.bincount(part.long(), minlength=len(counts))
-    return float(counts.double() @ data.token_bytes.double()) / max(1, int(counts.sum())) or None
+    return counts
+
+
+def train_counts(data: Data) -> Tensor:
+    """(V,) how often each token is a target of the training."""
+    counts = torch.zeros(len(data.token_bytes), dtype=torch.int64)
+    for ids in data.sequences()[0]:
+        for part in torch.split(ids[1:], _PIECE):  # nothing of a text that stays on disk is copied whole
+            counts += torch.bincount(part.long(), minlength=len(counts))
+    return counts
 
 
 def sample(model: GPT, tokenizer: Tokenizer, config: TrainConfig, tokens: int) -> str:

@@ -72,11 +72,11 @@ _ALL = (
     Preset(
         "lyrics",
         "Lyrics, character by character",
-        "Six layers of six heads over characters, with dropout: some ten minutes on two cores.",
+        "Six layers of six heads over characters, with dropout: some minutes on two cores.",
         Recipe(
             tokenizer="char",
             model={"layers": 6, "heads": 6, "width": 252, "context": 128, "dropout": 0.2, **_VANILLA},
-            train=TrainConfig(steps=400, eval_every=50, sample_every=50, **_IN_MINUTES),
+            train=TrainConfig(steps=250, eval_every=25, sample_every=25, **_IN_MINUTES),
         ),
         "lyrics",
     ),

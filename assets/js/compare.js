@@ -70,7 +70,7 @@
     const reset = h('button', { type: 'button', class: 'g-btn g-small', hidden: true, onclick: () => { state.zoom = null; redraw(); } }, 'Show everything');
     const canvas = h('canvas', { role: 'img', tabindex: '0', 'data-testid': 'compare-canvas' });
     const stage = h('div', { class: 'g-loss-stage' }, canvas);
-    const say = h('p', { class: 'g-say g-compare-say', role: 'status' });
+    const say = h('p', { class: 'g-say g-compare-say', role: 'status' }), unseen = h('div', { 'data-testid': 'compare-unseen' });
     const wrong = h('p', { class: 'g-tip g-wrong', role: 'alert', hidden: true, 'data-testid': 'compare-error' });
     const key = h('div', { class: 'g-compare-table', tabindex: '0', role: 'region', 'aria-label': 'The compared runs' });
     const differ = h('div', { class: 'g-compare-table', tabindex: '0', role: 'region', 'aria-label': 'Settings in which they differ' });
@@ -80,7 +80,7 @@
       onclick: (event) => glass.runs.take(server, event.currentTarget, wrong, 'export', { models: state.refs, kind, unit: state.unit, axis: state.axis }) }, label));
     const node = h('section', { class: 'g-compare', hidden: true, 'data-testid': 'compare', 'aria-label': 'Compared runs' },
       h('div', { class: 'g-compare-head' }, h('h3', { class: 'g-title' }, 'Compared'), h('button', { type: 'button', class: 'g-btn g-small', 'data-testid': 'compare-close', onclick: close }, 'Close')),
-      say, wrong, h('div', { class: 'g-loss-bar' }, unit.node, axis.node, lines.node, scale.node, reset), stage, key,
+      say, unseen, wrong, h('div', { class: 'g-loss-bar' }, unit.node, axis.node, lines.node, scale.node, reset), stage, key,
       h('div', { class: 'g-loss-take' }, h('div', { class: 'g-loss-take-row' }, h('span', {}, 'Download'), files)), title, differ);
 
     function close() { node.hidden = true; mine += 1; state.refs = []; }
@@ -100,6 +100,8 @@
       say.textContent = (state.lines === 'validation' && held ? 'Loss on held-out text, a point a measurement. ' : 'Loss of the training, smoothed. ')
         + (state.unit === 'bits' ? 'Bits per byte do not depend on the tokenizer; held-out texts do differ where the runs had different texts.' : 'Nats per token can only be compared where the tokenizer is the same.')
         + (unknown.length ? ' Bits per byte are not known of all of them.' : '');
+      const free = state.lines === 'validation' && state.unit === 'bits' ? runs.filter((run) => run.unseen) : [];
+      unseen.replaceChildren(...free.map((run) => h('p', { class: 'g-say' }, h('bdi', {}, run.name), ': ', run.unseen)));
       differ.replaceChildren(...settings(runs, reply.differences));
       title.hidden = differ.hidden = runs.length < 2;
       redraw();

@@ -257,7 +257,7 @@
       if (shownEvals !== now) {
         shownEvals = now;
         canvas.setAttribute('aria-label', summary(shown));
-        beats.textContent = glass.losses.sentence(data);
+        beats.textContent = [glass.losses.sentence(data), data.run && data.run.unseen].filter(Boolean).join(' ');
         count.textContent = `${glass.fmt.many(data.evals.step.length, 'evaluation')} as a table`;
         rows.replaceChildren(...(data.baselines.length ? [glass.losses.table(data)] : []), table(data));
       }

@@ -22,6 +22,9 @@ COPY = "the old grey cat went down to the river and sat there on a stone"
 STEPS = 200
 
 
+UNSEEN, SPELLING = 0.041, 0.2345  # as of words that the training part never has
+
+
 def planted(runs: Path) -> RunFolder:
     """The run, as a training would have left it: losses that fall below one baseline after the other."""
     folder = RunFolder(runs / RUN)
@@ -40,7 +43,7 @@ def planted(runs: Path) -> RunFolder:
     save_checkpoint(folder.checkpoint("last"), model, tokenizer, about)
     keep_text(folder.path, Texts(LEARNT, HELD_OUT))
     known, ratio = baselines()
-    folder.append(Started(0, 0.0, STEPS, model.parameter_count(), "cpu"))
+    folder.append(Started(0, 0.0, STEPS, model.parameter_count(), "cpu", unseen=UNSEEN, spelling=SPELLING))
     for step in range(STEPS + 1):
         if step:
             folder.append(Stepped(step, step / 10, train_loss(step), 1e-3, 1.0, 100.0))

@@ -9,12 +9,13 @@ from playwright.sync_api import Page, expect
 
 from model import GPT, GPTConfig, Tokenizer, save_checkpoint
 from tests.browser.conftest import Server, Visit
-from tests.browser.planted import RUN, STEPS, TEXT, baselines, planted, train_loss, val_loss
+from tests.browser.planted import RUN, SPELLING, STEPS, TEXT, UNSEEN, baselines, planted, train_loss, val_loss
 from tests.browser.reference import MARKUP
 from tests.browser.screen import follow, here, open_tab
 from training.config import Recipe, TrainConfig
 from training.events import Copied, Evaluated, Finished, Started, Stepped
 from training.runs import RunFolder
+from training.unseen import told
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,6 +49,13 @@ def test_losses_in_both_units_and_the_steps_that_beat_counting(server: Server, v
     for name, first in beaten.items():
         assert name in said
         assert first is None or f"from step {first}" in said
+    new = told(UNSEEN, SPELLING)
+    assert new in said
+    here(page, "runs").locator(f'tr[data-ref="run:{RUN}"] input').check()
+    here(page, "runs-compare").click()
+    expect(here(page, "compare-unseen")).to_have_text(f"copied: {new}")
+    here(page, "compare-unit-nats").click()
+    expect(here(page, "compare-unseen")).to_be_hidden()  # nats are not held against each other
     page.get_by_test_id("loss-bits").click()
     expect(card).to_have_attribute("data-unit", "bits")
     expect(tip).to_contain_text(f"train loss {train_loss(STEPS) * ratio:.3f}, {train_loss(STEPS):.3f} nats per token")
