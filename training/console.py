@@ -23,10 +23,13 @@ from training.events import (
     Stepped,
     TakenUp,
 )
+from training.outcomes import Ran, outcomes
+from training.runs import RunFolder, called, list_runs
 from training.trainer import Trainer
 from training.units import both, in_bits
 from training.unseen import told
 
+_LISTED = 20  # copied rows that are named
 _STOP_S = 25.0  # torchrun waits 30 s between asking its processes to end and ending them
 
 
@@ -42,6 +45,10 @@ def follow(trainer: Trainer, quiet: bool, cursor: int = 0) -> int:
         signal.signal(signal.SIGTERM, stop)
     first = trainer.log.tail(1)[0].step if cursor else 0
     steps, hidden = trainer.recipe.train.steps, True if quiet else None
+    train = trainer.recipe.train
+    if teacher := called(train.teacher):
+        share, heat = f"{train.teacher_share:.0%}", f"{train.teacher_temperature:g}"
+        print(f"its teacher is {teacher}: {share} of the loss are its predictions, at temperature {heat}")
     with tqdm(total=steps, initial=first, unit="step", disable=hidden, dynamic_ncols=True) as bar:
         voice = _Voice(bar, trainer.log.since(0)[0][:cursor])
         while not (trainer.over and not trainer.log.since(cursor)[0]):
@@ -53,8 +60,26 @@ def follow(trainer: Trainer, quiet: bool, cursor: int = 0) -> int:
             except KeyboardInterrupt:
                 trainer.stop()
     trainer.join()
-    print(f"run folder: {trainer.folder.path}")
+    print("\n".join([*_brought(trainer.folder), f"run folder: {trainer.folder.path}"]))
     return int(trainer.state != "finished")
+
+
+def _brought(folder: RunFolder) -> list[str]:
+    """What was taken from other models, and what that brought beside a run without it in the folder around this one."""
+    run, lines = Ran(folder.info(), folder), []
+    around = [Ran(info, RunFolder(folder.path.parent / info.id)) for info in list_runs(folder.path.parent)]
+    for found in outcomes(run, around):
+        if (said := found.told()) is not None:
+            lines.append(said + (found.other.info.id if found.other is not None else ""))
+            continue
+        recipe, flag = run.info.recipe, f"--{found.taken.replace('_', '-')}"
+        entries = f" --vocab-size {recipe.vocab_size}" if recipe.tokenizer == "bpe" else ""
+        same = f" and with --tokenizer {recipe.tokenizer}{entries}" if found.taken == "teacher" else ""
+        lines.append(
+            f"To see what {found.what} brought, train the same again without {flag}{same}, into a folder beside this "
+            "one: the two losses are then printed at its end."
+        )
+    return lines
 
 
 def leave_signals_to_the_first() -> None:
@@ -105,9 +130,9 @@ class _Voice:
             case TakenUp():
                 bar.write(f"goes on from step {event.step:,} of {event.steps:,}")
             case Copied():
-                bar.write(
-                    f"{event.rows:,} of {event.of:,} embedding rows were copied: {', '.join(event.tokens[:20])} …"
-                )
+                rows = ", ".join(event.tokens[:_LISTED]).replace("\n", "↵")
+                more = " …, all of them in metrics.jsonl" if len(event.tokens) > _LISTED else ""
+                bar.write(f"{event.rows:,} of {event.of:,} embedding rows were copied: {rows}{more}")
             case BaselinesKnown() if event.nats:
                 listed = (f"{name} {both(loss, event.bits.get(name), 3)}" for name, loss in event.nats.items())
                 bar.write(f"counting alone comes to (nats per token, bits per byte): {', '.join(listed)}")

@@ -1,5 +1,6 @@
-/* Outcome: once the watched run is over, what a teacher or copied embeddings brought it: its loss beside that of the same
-   run without them, or how to get one. Below the monitor; hidden where a run took nothing. Its server has `outcome`. */
+/* Outcome: once the watched run is over, what a teacher or copied embeddings brought: its loss beside that of the same
+   run without them, or with them, or how to get one. Below the monitor; hidden where there is neither. Its server has
+   `outcome`. */
 (function () {
   'use strict';
   const { h } = glass;
@@ -17,8 +18,7 @@
     }
 
     async function show({ id, run }) {
-      const took = run && run.state === 'finished' && run.from && (run.from.teacher || run.from.embeddings);
-      const now = took ? id : '';
+      const now = run && run.state === 'finished' ? id : '';
       if (now === asked) return;
       asked = now;
       root.hidden = true;

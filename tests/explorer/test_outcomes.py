@@ -66,7 +66,9 @@ def test_the_loss_beside_that_of_the_run_without(server: Server, teacher: str, f
     assert ", in nats per token (bits per byte): " in told["sentence"]
     assert f": {ours['nats']:.3f} ({ours['bits']:.3f}) with " in told["sentence"]
     assert f", {theirs['nats']:.3f} ({theirs['bits']:.3f}) without. " in told["sentence"]
-    assert asked(server, alone) == []
+    [seen] = asked(server, alone)
+    assert (seen["with"], seen["without"], seen["sibling"]) == (ours, theirs, "taught")
+    assert seen["sentence"].removesuffix("with: ") == told["sentence"].removesuffix("without: ")
     (server.jobs.root / alone / "tokenizer.json").write_text("{}", encoding="utf-8")
     [told] = asked(server, run)
     if field == "embeddings_from":
