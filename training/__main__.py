@@ -213,11 +213,10 @@ def _estimate(options: dict[str, Any], recipe: Recipe, changes: dict[str, Any]) 
             vocab_size = found.tokenizer.vocab_size
         else:  # as it will be carried out, where a short text allows less
             try:
-                prepared, _ = _prepared(found, recipe, chosen_by(options, changes), lambda *_: None)
+                prepared, _ = _prepared(found, recipe, chosen_by(options, changes), _say)
             except TooLarge:  # which is what was to be known
                 vocab_size = build_tokenizer(found.corpus, recipe).vocab_size
             else:
-                _say(*prepared.notes)
                 recipe, vocab_size = prepared.recipe, prepared.tokenizer.vocab_size
                 row = row_tokens(prepared.data, recipe.train.batch_size)
     else:

@@ -5,6 +5,7 @@ The sentences are the help texts of the page and of the command line.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -177,7 +178,9 @@ class Recipe:
         own = {f.name for f in fields(Recipe)} - {"model", "train", "cleaning"}
         if unknown := sorted(set(changes) - shape - train - own - clean):
             known = sorted(shape | train | own | clean)
-            raise ConfigError(f"unknown setting {', '.join(unknown)}; known are {', '.join(known)}.")
+            near = [(name, difflib.get_close_matches(name, known, 1, 0.7)) for name in unknown]
+            meant = [f"{name} (did you mean {found[0]}?)" if found else name for name, found in near]
+            raise ConfigError(f"unknown setting {', '.join(meant)}; known are {', '.join(known)}.")
         for part, names in ((GPTConfig, shape), (TrainConfig, train), (Recipe, own), (Cleaning, clean)):
             changes |= {k: typed(part, k, v) for k, v in changes.items() if k in names}
         model = {**self.model, **{k: v for k, v in changes.items() if k in shape}}

@@ -81,7 +81,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--keep-good-lines", action="store_true", help="skip broken lines of a .jsonl and ragged rows of a .csv"
     )
-    p.add_argument("--config", type=Path, help="a .yaml of settings, as every run folder holds one; flags go before it")
+    p.add_argument(
+        "--config", type=Path, help="a .yaml of settings, as every run folder holds one; a flag wins over its line"
+    )
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     add_flags(p)
     for title, cls in (("text", Recipe), ("model", GPTConfig), ("training", TrainConfig)):
@@ -145,7 +147,7 @@ def text_to_train_on(options: dict[str, Any], recipe: Recipe) -> Found | TokenFi
     if config is None:
         raise ConfigError("there is no text to train on: give a CORPUS, or the --config of a run that had one.")
     data, known = data_of(_text_of(config)), Data()
-    if data is not None:  # flags go before it
+    if data is not None:  # a flag wins over it
         changes = {name: value for name, value in given.to_dict().items() if value != known.to_dict()[name]}
         data = dataclasses.replace(data, **changes)
         if (tokens := as_token_files(data.files)) is not None:

@@ -190,8 +190,9 @@ def test_the_estimate_is_of_what_would_be_trained(tmp_path: Path, capsys: pytest
     """Of a text that is too short for the preset, as the preset gives way to it."""
     (tmp_path / "t.txt").write_text(TEXT[:500], encoding="utf-8")
     assert cli.main([str(tmp_path / "t.txt"), "--preset", "fast", "--estimate", "--device", "cpu"]) == 0
-    first, said = capsys.readouterr().out.split("\n", 1)
-    assert first == "The text allows a context of 48 and not 64."
+    said = capsys.readouterr().out
+    assert said.startswith("t.txt: 500 characters, UTF-8\n")
+    assert said.count("The text allows a context of 48 and not 64.\n") == 1
     train = EVERY["fast"].recipe.train
     assert f"{train.steps * train.batch_size * 48:,} tokens" in said
 
