@@ -183,7 +183,7 @@ def tweets(path: Path, scratch: Path, minutes: float) -> Report:
              transferred),
         ],
         [
-            "python -m training TWEETS.csv --column text --preset tweets --clean-min-words 5 --estimate  # the first row",
+            "python -m training TWEETS.csv --column text --preset tweets --clean-min-words 5 --estimate",
             "python -m training TWEETS.csv --column text --preset tweets --out RUN",
             "python -m training.recital RUN TWEETS.csv --column text",
             f'python -m model RUN --prompt "{PROMPT}" --tokens 60 --top-k 1',
