@@ -158,7 +158,7 @@ def _first_table(reading: Reading, max_bytes: int) -> dict[str, Any]:
             look = preview(reading.paths[place], delimiter=reading.delimiter, max_bytes=max_bytes)
         except CorpusError:
             continue  # the card says what is wrong with the file
-        if look is None or not look.rows:
+        if look is None or not look.rows or not look.texts:
             continue
         if kind in CSV_TYPES + JSONL_TYPES:
             found |= {"can_keep": reading.bad_lines or reading.keep_good, "keep_good": reading.keep_good}

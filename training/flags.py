@@ -76,7 +76,10 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--estimate", action="store_true", help="say what it will take in memory and time, and stop there")
     p.add_argument("--name", help="the run's name (default: the corpus and the preset)")
-    p.add_argument("--column", help="the column of a .csv that holds the text, or the field of a .jsonl")
+    p.add_argument(
+        "--column",
+        help="the column of a table that holds the text, or the field of a .jsonl (inside an object: data.text)",
+    )
     p.add_argument("--delimiter", choices=list(DELIMITERS), help="what parts the cells of a .csv (default: the best)")
     p.add_argument(
         "--keep-good-lines", action="store_true", help="skip broken lines of a .jsonl and ragged rows of a .csv"

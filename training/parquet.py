@@ -24,7 +24,9 @@ from training.tables import (
     find_column,
     guessed,
     kept,
+    not_this_one,
     shortened,
+    with_text,
 )
 
 _BATCH = 1024  # rows
@@ -50,14 +52,11 @@ def parquet_documents(source: Source, column: str | None, max_bytes: int) -> Doc
         columns = _columns(table, source.name)
         names = list(columns)
         texts = [name for name in names if _is_text(columns[name])]
-        if column is None:
-            column = chosen(None, _preview(source, table, tuple(names), texts), source.name, "column", notes)
+        preview = _preview(source, table, tuple(names), texts)
+        column = chosen(column, preview, source.name, "column", notes)
         name = names[find_column(column, names, source.name, "column")]
         if name not in texts:
-            instead = f"Choose another: {', '.join(f'{shown(t)!r}' for t in texts)}." if texts else "Take another file."
-            raise CorpusError(
-                f'The column "{shown(name)}" of "{source.name}" holds {columns[name]}, not text. {instead}'
-            )
+            raise not_this_one("column", name, f"holds {columns[name]}, not text", preview, source.name)
     counts: Counter[str] = Counter()
     cells: list[str] = []
     size = 0
@@ -70,7 +69,7 @@ def parquet_documents(source: Source, column: str | None, max_bytes: int) -> Doc
             )
         cells.append(tidy(cell, counts))
     notes.extend(tidy_notes(counts))
-    return kept(cells, "column", name, names, source.name, notes)
+    return kept(cells, "column", name, preview, source.name, notes)
 
 
 def _preview(source: Source, table: Any, columns: tuple[str, ...], texts: list[str]) -> Preview:
@@ -84,7 +83,7 @@ def _preview(source: Source, table: Any, columns: tuple[str, ...], texts: list[s
         raise CorpusError(f'"{source.name}" has columns but no rows. Take a Parquet file that holds some texts.')
     sample = [[_cell(row[name])[:5_000] for name in texts] for row in rows]
     shown_rows = [[_cell(row[name]) for name in columns] for row in islice(rows, PREVIEW_ROWS)]
-    return Preview(columns, shortened(shown_rows), guessed(texts, sample), "Parquet", ())
+    return Preview(columns, shortened(shown_rows), guessed(texts, sample), with_text(texts, sample), "Parquet", ())
 
 
 def _cells(source: Source, column: str) -> Iterator[str]:

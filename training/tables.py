@@ -30,6 +30,8 @@ _TEXT_NAMES = re.compile(
 )
 _MOST_RAGGED = 0.25  # of the rows; a table with more of them than this was taken apart wrongly
 _LONGEST_NAME = 5  # words of a column's name; a longer one is rather a text
+_DEEPEST = 4  # objects of a JSON Lines file that a text may be nested in
+_MOST_NESTED = 100  # fields inside objects that are offered; more of them are names that change from line to line
 _NUMBER = re.compile(r"[+-]?[.,]?\d[\d.,\xa0\u202f _]*([eE][+-]?\d+)?%?|[+-]?(nan|inf)", re.I)
 
 
@@ -49,12 +51,14 @@ class Preview:
     """What a table holds, to choose from: `columns` are the columns of a CSV or the fields of a JSON Lines file.
 
     `rows` are its first rows, a cell for each column, long cells shortened. `guess` is the column that looks most like
-    text, None when none does. `layout` says how the file is laid out ("comma", "one JSON object a line").
+    text, None when none does; `texts` are those that can be chosen, as far as the first SAMPLE_ROWS show: neither
+    numbers nor empty. `layout` says how the file is laid out ("comma", "one JSON object a line").
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     guess: str | None
+    texts: tuple[str, ...]
     layout: str
     notes: tuple[str, ...]
 
@@ -70,7 +74,8 @@ def csv_preview(lines: Lines, name: str, notes: tuple[str, ...] = (), delimiter:
     columns, rows, cut = _open_csv(lines, name, delimiter)
     sample = [_fitted(row, len(columns)) for _, row in islice(rows, SAMPLE_ROWS)]
     layout = next((word for word, character in DELIMITERS.items() if character == cut), "one column")
-    return Preview(tuple(columns), shortened(sample), guessed(columns, sample), layout, notes)
+    guess, texts = guessed(columns, sample), with_text(columns, sample)
+    return Preview(tuple(columns), shortened(sample), guess, texts, layout, notes)
 
 
 def csv_documents(
@@ -79,18 +84,21 @@ def csv_documents(
     """The non-empty cells of `column` (None: the column that looks most like text), one document each.
 
     A row is ragged when it has more or fewer cells than the header. Few of them are said in the notes; many mean that
-    the texts were cut at their commas, and are refused, or, with `keep_good_lines`, left out.
+    the texts were cut at their commas, and are refused, or, with `keep_good_lines`, left out. Where another delimiter
+    than the chosen one fits, the sentences name it.
     Raises CorpusError when the column is not there or holds numbers.
     """
     notes: list[str] = []
     preview = csv_preview(lines, name, delimiter=delimiter)
+    fits = _another_fits(lines, delimiter)
     if not preview.rows:
         raise CorpusError(f'"{name}" has a header line but no rows below it. Take a CSV that holds some texts.')
     column = chosen(column, preview, name, "column", notes)
     columns, rows, cut = _open_csv(lines, name, delimiter)
-    index = find_column(column, columns, name, "column")
-    if cut == _NO_DELIMITER:
-        notes.append("No comma, semicolon, tab or vertical bar parts the header line, so that each line is one text.")
+    index = find_column(column, columns, name, "column", fits)
+    if len(columns) == 1 and (cut == _NO_DELIMITER or fits):
+        parts = "comma, semicolon, tab or vertical bar" if cut == _NO_DELIMITER else delimiter
+        notes.append(f"No {parts} parts the header line, so that each line is one text. {fits}".rstrip())
     if _looks_like_a_row(columns):
         notes.append(
             "The first line was taken for the names of the columns, and is no part of the text. If it is a row like "
@@ -106,8 +114,8 @@ def csv_documents(
             if keep_good_lines:
                 continue
         cells.append(row[index] if index < len(row) else "")
-    _judge_ragged(ragged, count, len(columns), name, keep_good_lines, notes)
-    return kept(cells, "column", columns[index], columns, name, notes)
+    _judge_ragged(ragged, count, len(columns), name, keep_good_lines, fits, notes)
+    return kept(cells, "column", columns[index], preview, name, notes)
 
 
 def _looks_like_a_row(columns: Sequence[str]) -> bool:
@@ -115,24 +123,40 @@ def _looks_like_a_row(columns: Sequence[str]) -> bool:
     return any(_NUMBER.fullmatch(name.strip()) or len(name.split()) > _LONGEST_NAME for name in columns)
 
 
-def _judge_ragged(ragged: list[int], count: int, width: int, name: str, keep: bool, notes: list[str]) -> None:
-    """Raises for a table with many rows that do not fit its header, or adds a note."""
+def _judge_ragged(
+    ragged: list[int], count: int, width: int, name: str, keep: bool, fits: str, notes: list[str]
+) -> None:
+    """Raises for a table with many rows that do not fit its header, or adds a note. fits: of another delimiter."""
     if not ragged:
         return
     where = _some_lines(ragged).rsplit(" ", 1)[0]
-    if keep:
-        notes.append(f"Left out: {_some_lines(ragged)} without the {width} cells that the header has.")
-    elif len(ragged) > _MOST_RAGGED * count:
+    if len(ragged) == count or (len(ragged) > _MOST_RAGGED * count and not keep):
+        some_fit = len(ragged) < count and not fits
+        quotes = "Put quotes around texts that hold the delimiter and save it again"
+        last = (
+            ", choose another delimiter, or keep the good lines only." if some_fit else ", or choose another delimiter."
+        )
         raise CorpusError(
             f'"{name}" is ragged: {len(ragged):,} of its {count:,} rows have more or fewer cells than the {width} of '
-            f"the header ({where}). Put quotes around texts that hold the delimiter and save it again, "
-            "choose another delimiter, or keep the good lines only.",
+            f"the header ({where}). {fits or quotes + last}",
             "delimiter",
-            "keep-good-lines",
+            *(["keep-good-lines"] if some_fit else []),
         )
+    if keep:
+        notes.append(f"Left out: {_some_lines(ragged)} without the {width} cells that the header has.")
     else:
         said = f"Rows with more or fewer cells than the header: {len(ragged):,} ({where})."
         notes.append(f"{said} Check that the quotes are right.")
+
+
+def _another_fits(lines: Lines, wanted: str | None) -> str:
+    """A sentence with the delimiter that fits where another one was chosen; "" where none does."""
+    if wanted is None:
+        return ""
+    found, share = _sniff(lines)
+    word = next((word for word, character in DELIMITERS.items() if character == found), wanted)
+    fits = word != wanted and share >= 1 - _MOST_RAGGED
+    return f"A {word} fits: choose it, or leave the delimiter to be found." if fits else ""
 
 
 def _open_csv(lines: Lines, name: str, wanted: str | None) -> tuple[list[str], Iterator[tuple[int, list[str]]], str]:
@@ -143,7 +167,7 @@ def _open_csv(lines: Lines, name: str, wanted: str | None) -> tuple[list[str], I
         raise CorpusError(
             f'"{shown(wanted)}" is no delimiter. Choose one of these: {shown_list(tuple(DELIMITERS))}.', "delimiter"
         )
-    delimiter = _sniff(lines) if wanted is None else DELIMITERS[wanted]
+    delimiter = _sniff(lines)[0] if wanted is None else DELIMITERS[wanted]
     rows = _csv_rows(lines(), delimiter, name)
     header = next(rows, None)
     if header is None:
@@ -206,12 +230,13 @@ def _never_closes(lines: list[str], delimiter: str) -> bool:
     return False
 
 
-def _sniff(lines: Lines) -> str:
-    """The delimiter that cuts the header into several cells and most rows into as many; else one column.
+def _sniff(lines: Lines) -> tuple[str, float]:
+    """The delimiter that cuts the header into several cells and most rows into as many, and the share of those rows;
+    else one column.
 
     csv.Sniffer guesses letters as delimiters when texts are long, so only the four usual ones are tried.
     """
-    best, best_score = _NO_DELIMITER, 0.0
+    best, best_score, share = _NO_DELIMITER, 0.0, 1.0
     head, size = [], 0
     for line in lines():
         head.append(line)
@@ -229,8 +254,8 @@ def _sniff(lines: Lines) -> str:
             continue
         agree = sum(width == widths[0] for width in widths) / len(widths)
         if agree * (1 + 0.01 * min(widths[0], 50)) > best_score:  # of two that agree, the one with more columns
-            best, best_score = delimiter, agree * (1 + 0.01 * min(widths[0], 50))
-    return best
+            best, best_score, share = delimiter, agree * (1 + 0.01 * min(widths[0], 50)), agree
+    return best, share
 
 
 def _unique(header: Sequence[str]) -> list[str]:
@@ -250,23 +275,50 @@ def _fitted(row: list[str], width: int) -> list[str]:
 
 
 def jsonl_preview(lines: Lines, name: str, notes: tuple[str, ...] = ()) -> Preview:
-    """The fields of the first objects of a JSON Lines text, in order of appearance, and the first rows.
+    """The fields of the first objects of a JSON Lines text, in order of appearance, and the first rows. A text inside
+    an object is a field too, by its path: "data.text".
 
     Broken lines are passed over here; `jsonl_documents` names them. Raises CorpusError when no line can be read.
     """
     fields: dict[str, None] = {}
     objects: list[dict[str, Any]] = []
+    nested = 0
     for _, row in islice(_json_lines(lines()), SAMPLE_ROWS):
         if isinstance(row, dict):
-            objects.append(row)
-            fields.update(dict.fromkeys(row))
+            found = _fields(row)
+            objects.append(found)
+            new = [field for field in found if field not in fields and field not in row]
+            left_out = set(new[max(0, _MOST_NESTED - nested) :])
+            nested += len(new)
+            fields.update(dict.fromkeys(field for field in found if field not in left_out))
     if not objects:
         raise _no_objects(next(lines(), ""), name)
     columns = list(fields)
-    rows = [[_cell(row.get(field, "")) for field in columns] for row in objects]
-    texts = [field for field in columns if any(isinstance(row.get(field), str) for row in objects)]
-    sample = [[_cell(row.get(field, "")) for field in texts] for row in objects]
-    return Preview(tuple(columns), shortened(rows), guessed(texts, sample), "one JSON object a line", notes)
+    rows = [[_cell(row.get(field, "")) for field in columns] for row in objects[:PREVIEW_ROWS]]
+    maybe = [field for field in columns if _may_be_text([row.get(field) for row in objects])]
+    sample = [[value if isinstance(value := row.get(field), str) else "" for field in maybe] for row in objects]
+    guess, texts = guessed(maybe, sample), with_text(maybe, sample)
+    return Preview(tuple(columns), shortened(rows), guess, texts, "one JSON object a line", notes)
+
+
+def _fields(row: dict[str, Any], deep: int = _DEEPEST) -> dict[str, Any]:
+    """The fields of an object, each followed by the texts in the objects inside it, by their paths."""
+    fields: dict[str, Any] = {}
+    for name, value in row.items():
+        fields[name] = value
+        if deep and isinstance(value, dict):
+            for path, inner in _fields(value, deep - 1).items():
+                if isinstance(inner, str):
+                    fields.setdefault(f"{name}.{path}", inner)
+    return fields
+
+
+def _value(row: dict[str, Any], field: str) -> Any:
+    return row[field] if field in row else _fields(row).get(field) if "." in field else None
+
+
+def _may_be_text(values: list[Any]) -> bool:
+    return any(isinstance(value, str) for value in values) or all(value is None for value in values)
 
 
 def jsonl_documents(lines: Lines, name: str, field: str | None, keep_good_lines: bool = False) -> Documents:
@@ -283,15 +335,17 @@ def jsonl_documents(lines: Lines, name: str, field: str | None, keep_good_lines:
     for number, row in _json_lines(lines()):
         if not isinstance(row, dict):
             broken.append(number)
-        elif isinstance(row.get(field), str):
-            good.append(row[field])
+        elif isinstance(text := _value(row, field), str):
+            good.append(text)
         else:
             without.append(number)
-    _judge(broken, without, field, bool(good), name, keep_good_lines, notes)
+    if not good and not broken:
+        raise not_this_one("field", field, "holds no text", preview, name)
+    _judge(broken, without, field, name, keep_good_lines, notes)
     counts: Counter[str] = Counter()
     good = [tidy(document, counts) for document in good]  # JSON escapes can hold NUL, \r and half characters
     notes.extend(tidy_notes(counts))
-    return kept(good, "field", field, preview.columns, name, notes)
+    return kept(good, "field", field, preview, name, notes)
 
 
 def _json_lines(lines: Iterator[str]) -> Iterator[tuple[int, Any]]:
@@ -313,17 +367,13 @@ def _no_objects(first: str, name: str) -> CorpusError:
     return CorpusError(f'No line of "{name}" is a JSON object. JSON Lines has one a line, like {{"text": "..."}}.')
 
 
-def _judge(
-    broken: list[int], without: list[int], field: str, any_good: bool, name: str, keep: bool, notes: list[str]
-) -> None:
+def _judge(broken: list[int], without: list[int], field: str, name: str, keep: bool, notes: list[str]) -> None:
     """Raises for bad lines, or adds a note for those that are left out."""
     bad = []
     if broken:
         bad.append(f"{_some_lines(broken)} no JSON object")
     if without:
         bad.append(f'{_some_lines(without)} without a text in "{shown(field)}"')
-    if not any_good and not broken:
-        raise CorpusError(f'The field "{shown(field)}" of "{name}" holds no text. Choose a field that does.')
     if bad and not keep:
         raise CorpusError(
             f'"{name}" has bad lines: {"; ".join(bad)}. Repair them, or keep the good lines only.', "keep-good-lines"
@@ -352,44 +402,75 @@ def chosen(column: str | None, preview: Preview, name: str, what: str, notes: li
     """The column that was asked for, or the one that looks most like text, which is then said."""
     if column is not None:
         return column
+    if not preview.texts:
+        raise _no_text(what, name)
     if preview.guess is None:
         raise CorpusError(
-            f'No {what} of "{name}" looks like text. Say which one to use: {shown_list(preview.columns)}.', "column"
+            f'No {what} of "{name}" looks like text. Say which one to use: {shown_list(preview.texts)}.', "column"
         )
     if len(preview.columns) > 1:
         notes.append(f'The text was taken from {what} "{shown(preview.guess)}".')
     return preview.guess
 
 
-def find_column(wanted: str, columns: Sequence[str], name: str, what: str) -> int:
+def find_column(wanted: str, columns: Sequence[str], name: str, what: str, advice: str = "") -> int:
     """The place of a column: its exact name, or the only one that differs in case or surrounding blanks alone."""
     if wanted in columns:
         return columns.index(wanted)
     close = [place for place, column in enumerate(columns) if column.strip().lower() == wanted.strip().lower()]
     if len(close) == 1:
         return close[0]
-    raise CorpusError(
-        f'"{name}" has no {what} "{shown(wanted)}". Choose one of its {what}s: {shown_list(columns)}.', "column"
+    advice = advice or f"Choose one of its {what}s: {shown_list(columns)}."
+    raise CorpusError(f'"{name}" has no {what} "{shown(wanted)}". {advice}', "column")
+
+
+def kept(cells: list[str], what: str, column: str, preview: Preview, name: str, notes: list[str]) -> Documents:
+    """The cells that hold something. Raises CorpusError when they are empty or numbers."""
+    texts = tuple(cell for cell in cells if cell and not cell.isspace())
+    if not texts:
+        raise not_this_one(what, column, "is empty", preview, name)
+    if _are_numbers(texts):
+        raise not_this_one(what, column, "holds numbers, not text", preview, name)
+    if len(texts) < len(cells):
+        notes.append(f'Rows left out because their {what} "{shown(column)}" is empty: {len(cells) - len(texts):,}.')
+    return Documents(texts, tuple(notes))
+
+
+def not_this_one(what: str, column: str, why: str, preview: Preview, name: str) -> CorpusError:
+    """The sentence for a column that is no text: it names the others that are, or says that there is none."""
+    others = [text for text in preview.texts if text != column]
+    if not others:
+        return _no_text(what, name)
+    return CorpusError(
+        f'The {what} "{shown(column)}" of "{name}" {why}. Choose another: {shown_list(others)}.', "column"
     )
 
 
-def kept(cells: list[str], what: str, column: str, columns: Sequence[str], name: str, notes: list[str]) -> Documents:
-    """The cells that hold something. Raises CorpusError when they are empty or numbers."""
-    where = f'{what} "{shown(column)}"'
-    others = [other for other in columns if other != column]
-    instead = f"Choose another: {shown_list(others)}." if others else "Take a file with texts in it."
-    texts = tuple(cell for cell in cells if cell and not cell.isspace())
-    if not texts:
-        raise CorpusError(f'The {where} of "{name}" is empty. {instead}')
-    if sum(_is_number(cell) for cell in texts) >= 0.95 * len(texts):
-        raise CorpusError(f'The {where} of "{name}" holds numbers, not text. {instead}')
-    if len(texts) < len(cells):
-        notes.append(f"Rows left out because their {where} is empty: {len(cells) - len(texts):,}.")
-    return Documents(texts, tuple(notes))
+def _no_text(what: str, name: str) -> CorpusError:
+    if what == "column":
+        return CorpusError(f'No column of "{name}" holds text. Take a file with a column of texts.')
+    return CorpusError(
+        f'No field of "{name}" holds text; texts in lists are not read. Take a file with a text in each line, like '
+        '{"text": "..."}.'
+    )
+
+
+def _are_numbers(cells: Sequence[str]) -> bool:
+    return sum(map(_is_number, cells)) >= 0.95 * len(cells)
 
 
 def _is_number(cell: str) -> bool:
     return len(cell) < 40 and _NUMBER.fullmatch(cell.strip()) is not None
+
+
+def with_text(columns: Sequence[str], rows: list[list[str]]) -> tuple[str, ...]:
+    """The columns that a text can be taken from; one that is empty in these rows may hold some below them."""
+    more, texts = len(rows) == SAMPLE_ROWS, list[str]()
+    for place, column in enumerate(columns):
+        cells = [row[place] for row in rows if row[place].strip()]
+        if (cells and not _are_numbers(cells)) or (more and not cells):
+            texts.append(column)
+    return tuple(texts)
 
 
 def guessed(columns: Sequence[str], rows: list[list[str]]) -> str | None:
@@ -402,7 +483,8 @@ def guessed(columns: Sequence[str], rows: list[list[str]]) -> str | None:
         length = sum(min(len(cell), 2_000) for cell in cells) / len(cells)
         different = len(set(cells)) / len(cells)
         worded = (1 + sum(" " in cell.strip() for cell in cells)) / (1 + len(cells))
-        named = 4.0 if _TEXT_NAMES.fullmatch(column.strip()) else 2.0 if _TEXT_NAMES.search(column) else 1.0
+        name = column.rpartition(".")[2].strip()  # of a path, its end
+        named = 4.0 if _TEXT_NAMES.fullmatch(name) else 2.0 if _TEXT_NAMES.search(name) else 1.0
         score = length * different * worded * named * len(cells) / len(rows)
         if score > best_score:
             best, best_score = column, score

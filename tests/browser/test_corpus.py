@@ -45,6 +45,7 @@ def test_files_that_are_no_text(corpus: Page, tmp_path: Path) -> None:
         "noise.txt": (os.urandom(4000), "holds binary data, not text"),
         "one.txt": (b"a", "is one character long"),
         "same.txt": (b"aaaaaaaaaa", "repeats one character"),
+        "numbers.csv": (b"a,b\n1,2\n3,4\n", "holds text. Take a file with a column of texts."),
     }
     for name, (contents, sentence) in refused.items():
         (tmp_path / name).write_bytes(contents)
@@ -52,6 +53,7 @@ def test_files_that_are_no_text(corpus: Page, tmp_path: Path) -> None:
         complaint = corpus.get_by_test_id("corpus-error")
         expect(complaint).to_contain_text(f'"{name}" {sentence}')
         expect(complaint).to_be_visible()
+        expect(corpus.get_by_test_id("columns")).to_be_hidden()  # with a second sentence
         expect(here(corpus, "corpus")).to_have_attribute("data-name", "fox.txt")
         expect(here(corpus, "corpus-excerpt")).to_contain_text("The fox ran over the hill")
     open_tab(corpus, "Train")
@@ -266,7 +268,7 @@ def test_the_delimiter_is_chosen_by_hand(corpus: Page, tmp_path: Path) -> None:
     box.select_option("tab")
     expect(here(corpus, "corpus-excerpt")).to_contain_text("fox 0;one, two")
     box.select_option("comma")
-    expect(corpus.get_by_test_id("columns-error")).to_contain_text("is ragged")
+    expect(corpus.get_by_test_id("columns-error")).to_contain_text("A semicolon fits: choose it")
     expect(box).to_have_value("tab")
     box.select_option("semicolon")
     expect(corpus.get_by_role("radio", name="name")).to_be_visible()

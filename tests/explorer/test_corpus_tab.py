@@ -239,7 +239,9 @@ COMMAS = "name;text\n" + "".join(f"fox {i};one, two, {'three, ' * (i % 3)}and a 
 def test_the_delimiter_can_be_chosen(server: Server, uploads: Uploads, put: Put) -> None:
     _, table = uploads.read(token(1), put("fox.csv", COMMAS))
     assert (table["layout"], table["delimiter"], table["columns"]) == ("semicolon", None, ["name", "text"])
-    assert "ragged" in sentence(choose_(server, delimiter="comma"))
+    assert sentence(choose_(server, delimiter="comma")).endswith(
+        "A semicolon fits: choose it, or leave the delimiter to be found."
+    )
     assert reading(server, {"session": token(1)})["columns"] == ["name", "text"]
     chosen = choose_(server, delimiter="bar")
     assert (chosen["reading"]["delimiter"], chosen["reading"]["columns"]) == ("bar", [])
@@ -285,6 +287,33 @@ def test_json_lines_offer_their_fields(server: Server, uploads: Uploads, put: Pu
     corpus = visitor(server).corpus
     assert corpus is not None
     assert corpus.documents == ("the cat sat on the mat", "the dog sat on the log")
+
+
+def test_texts_inside_objects_are_offered_by_their_paths(server: Server, uploads: Uploads, put: Put) -> None:
+    lines = "".join(json.dumps({"id": f"i{i}", "data": {"text": f"the cat sat {i} times"}}) + "\n" for i in range(3))
+    card, table = uploads.read(token(1), put("posts.jsonl", lines))
+    assert (card["ok"], table["columns"], table["column"]) == (True, ["id", "data", "data.text"], "data.text")
+    assert choose_(server, "id")["corpus"]["excerpt"] == "i0\ni1\ni2"
+    assert choose_(server, "data.text")["corpus"]["excerpt"].startswith("the cat sat 0 times")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("numbers.csv", "a,b\n1,2\n3,4\n", "No column"),
+        ("lists.jsonl", '{"n": 1, "talk": ["hello"]}\n' * 3, "No field"),
+    ],
+)
+def test_a_table_without_texts_offers_nothing_to_choose(
+    server: Server, uploads: Uploads, put: Put, name: str, content: str, said: str
+) -> None:
+    """So that one sentence stands on the page, and no way out that is none."""
+    card, table = uploads.read(token(1), put(name, content))
+    assert sentence(card).startswith(f'{said} of "{name}" holds text')
+    assert (table["refused"], table["columns"], table["delimiters"]) == (None, [], [])
+    card, table = uploads.read(token(1), [put("fox.txt", TEXT), put(name, content)])
+    assert card["refused"][0].startswith(f'{said} of "{name}" holds text')
+    assert table["columns"] == []
 
 
 def test_broken_lines_are_named_and_can_be_left_out(server: Server, uploads: Uploads, put: Put) -> None:

@@ -72,11 +72,16 @@ def test_columns_that_hold_no_text(tmp_path: Path) -> None:
     path = write(
         tmp_path / "t.parquet", {"n": [1, 2], "tags": [["a"], ["b"]], "digits": ["1", "2"], "text": ["a b", "c d"]}
     )
-    assert "holds int64, not text. Choose another: 'digits', 'text'." in refusal(path, column="n")
+    assert 'holds int64, not text. Choose another: "text".' in refusal(path, column="n")
     assert "not text" in refusal(path, column="tags")
     assert 'column "digits" of "t.parquet" holds numbers' in refusal(path, column="digits")
     assert 'no column "body". Choose one of its columns: "n", "tags", "digits", "text"' in refusal(path, column="body")
-    assert "No column" in refusal(write(tmp_path / "n.parquet", {"n": [1, 2]}))
+    for only in ({"n": [1, 2]}, {"n": ["1", "2"]}):
+        path = write(tmp_path / "n.parquet", only)
+        for options in ({}, {"column": "n"}):
+            assert (
+                refusal(path, **options) == 'No column of "n.parquet" holds text. Take a file with a column of texts.'
+            )
     assert "no rows" in refusal(write(tmp_path / "e.parquet", {"text": pyarrow.array([], pyarrow.string())}))
 
 

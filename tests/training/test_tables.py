@@ -107,10 +107,27 @@ def test_a_missing_column_lists_the_columns_there_are(tmp_path: Path) -> None:
 def test_a_column_of_numbers_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "n.csv", "text,likes\n" + "".join(f"a tweet {i},{i}.5\n" for i in range(50)))
     assert refusal(path, column="likes").endswith('holds numbers, not text. Choose another: "text".')
-    path = write(tmp_path, "o.csv", "likes\n1\n2\n")
-    assert refusal(path, column="likes").endswith("Take a file with texts in it.")
-    path = write(tmp_path, "m.csv", "a,b\n1,2\n3,4\n")
-    assert 'No column of "m.csv" looks like text' in refusal(path)
+
+
+def test_a_table_of_numbers_alone_leads_to_another_file(tmp_path: Path) -> None:
+    """No column is offered that would be refused in its turn."""
+    for header, row in (("likes", "1"), ("a,b", "1,2"), ("a,b", "1,")):
+        path = write(tmp_path, "n.csv", f"{header}\n" + f"{row}\n" * 9)
+        assert seen(path).texts == ()
+        said = 'No column of "n.csv" holds text. Take a file with a column of texts.'
+        assert refusal(path) == said
+        assert [refusal(path, column=column) for column in header.split(",")] == [said] * len(header.split(","))
+    path = write(tmp_path, "m.csv", "a,b,note\n" + "1,2,\n" * 60 + "1,2,x\n" * 40)
+    assert refusal(path, column="a").endswith('Choose another: "note".')
+    halves = write(tmp_path, "h.csv", "a,b\n" + "1,2\n" * 60 + "1,word\n" * 40)
+    assert refusal(halves) == 'No column of "h.csv" looks like text. Say which one to use: "b".'
+    assert len(read_corpus(halves, column="b").documents or ()) == 100
+
+
+def test_a_column_that_is_empty_at_first_may_be_chosen(tmp_path: Path) -> None:
+    path = write(tmp_path, "s.csv", "a,note\n" + "1,\n" * 300 + "1,a late remark\n2,and another\n")
+    assert refusal(path) == 'No column of "s.csv" looks like text. Say which one to use: "note".'
+    assert read_corpus(path, column="note").documents == ("a late remark", "and another")
 
 
 def test_case_and_blanks_of_a_column_name_do_not_matter(tmp_path: Path) -> None:
@@ -152,6 +169,9 @@ def test_a_ragged_table_is_refused_and_its_good_rows_can_be_kept(tmp_path: Path)
     assert "quotes" in sentence
     assert "keep the good lines" in sentence
     assert read_corpus(path, column="text", keep_good_lines=True).documents == ("one of the good", "and a last good")
+    path = write(tmp_path, "r.csv", "id,text\n" + "1,no, no\n" * 3)
+    for keep in (False, True):  # there are no good lines to keep
+        assert "save it again, or choose another delimiter." in refusal(path, keep_good_lines=keep)
 
 
 def test_an_unknown_delimiter_is_said(tmp_path: Path) -> None:
@@ -262,7 +282,48 @@ def test_a_missing_field_lists_the_fields_there_are(tmp_path: Path) -> None:
 
 def test_a_field_of_numbers(tmp_path: Path) -> None:
     path = write(tmp_path, "t.jsonl", as_jsonl([{"text": "a b", "n": 1}] * 3))
-    assert 'The field "n" of "t.jsonl" holds no text' in refusal(path, field="n")
+    assert refusal(path, field="n") == 'The field "n" of "t.jsonl" holds no text. Choose another: "text".'
+
+
+def test_texts_inside_objects_are_fields_by_their_paths(tmp_path: Path) -> None:
+    rows: list[object] = [
+        {"id": f"i{i}", "data": {"text": f"words number {i} of it", "n": i, "more": {"title": f"title {i}"}}}
+        for i in range(9)
+    ]
+    path = write(tmp_path, "t.jsonl", as_jsonl(rows))
+    look = seen(path)
+    assert look.columns == ("id", "data", "data.text", "data.more.title")
+    assert (look.guess, look.texts) == ("data.text", ("id", "data.text", "data.more.title"))
+    assert look.rows[0][2] == "words number 0 of it"
+    corpus = read_corpus(path)
+    assert corpus.documents == tuple(f"words number {i} of it" for i in range(9))
+    assert 'The text was taken from field "data.text".' in corpus.notes
+    assert read_corpus(path, field="data.more.title").documents == tuple(f"title {i}" for i in range(9))
+    assert refusal(path, field="data").endswith('Choose another: "id", "data.text", "data.more.title".')
+    named = write(tmp_path, "n.jsonl", as_jsonl([{"a": {"b": "from inside"}, "a.b": "from its own name"}] * 3))
+    assert seen(named).columns == ("a", "a.b")
+    assert read_corpus(named, field="a.b").documents == ("from its own name",) * 3
+
+
+def test_objects_without_end_and_names_that_change(tmp_path: Path) -> None:
+    """They do not grow into thousands of columns."""
+    deep = '{"a": ' * 30 + '"text"' + "}" * 30 + "\n"
+    assert seen(write(tmp_path, "d.jsonl", deep)).columns == ("a",)
+    rows: list[object] = [
+        {"text": f"post {i} here", "votes": {f"v{i}-{j}": "yes" for j in range(90)}} for i in range(9)
+    ]
+    path = write(tmp_path, "v.jsonl", as_jsonl(rows))
+    assert len(seen(path).columns) == 102
+    assert read_corpus(path).documents == tuple(f"post {i} here" for i in range(9))
+
+
+def test_json_lines_without_a_text_say_what_to_take(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.jsonl", as_jsonl([{"id": 1, "talk": [{"says": "hello"}]}] * 3))
+    said = (
+        'No field of "t.jsonl" holds text; texts in lists are not read. Take a file with a text in each line, like '
+        '{"text": "..."}.'
+    )
+    assert [refusal(path), refusal(path, field="id"), refusal(path, field="talk")] == [said] * 3
 
 
 def test_a_json_list_and_no_json_at_all(tmp_path: Path) -> None:
@@ -322,9 +383,27 @@ def test_a_delimiter_can_be_chosen(tmp_path: Path) -> None:
     assert "not a CSV" in refusal(plain, delimiter="comma")
 
 
+def test_where_another_delimiter_than_the_chosen_one_fits_it_is_named(tmp_path: Path) -> None:
+    rows = [f"{i};a text of row {i}{', and more' * (i % 3)};2024" for i in range(50)]
+    path = write(tmp_path, "s.csv", "\n".join(["id;text;when", *rows]) + "\n")
+    fits = "A semicolon fits: choose it, or leave the delimiter to be found."
+    assert fits in refusal(path, delimiter="comma", column="text")
+    assert read_corpus(path, delimiter="semicolon").documents == read_corpus(path).documents
+    few = [note for note in read_corpus(path, delimiter="comma", keep_good_lines=True).notes if fits in note]
+    assert few == [f"No comma parts the header line, so that each line is one text. {fits}"]
+    path = write(tmp_path, "a.csv", "id;text;when\n" + "1;one, two, three;2024\n" * 50)
+    for keep in (False, True):
+        error = refused(path, delimiter="comma", keep_good_lines=keep)
+        assert str(error).startswith('"a.csv" is ragged: 50 of its 50 rows')
+        assert str(error).endswith(fits)
+        assert error.console.endswith("(See --delimiter.)")
+    plain = write(tmp_path, "p.csv", "text\n" + "one; two\n" * 9)
+    assert not any("fits" in note for note in read_corpus(plain, delimiter="comma").notes)
+
+
 def test_sentences_are_right_on_the_page_and_at_the_console(tmp_path: Path) -> None:
     """They name no page and no flag; the command line adds its own options."""
-    ragged = write(tmp_path, "ragged.csv", "id,text\n" + "1,the cat, the dog\n" * 3)
+    ragged = write(tmp_path, "ragged.csv", "id,text\n" + "1,the cat, the dog\n" * 3 + "2,the hen\n")
     lines = write(tmp_path, "lines.jsonl", '{"text": "a good one"}\nno json\n')
     for path, options, flags in (
         (ragged, {}, "(See --delimiter or --keep-good-lines.)"),
