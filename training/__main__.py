@@ -26,7 +26,7 @@ from training.events import Finished
 from training.fitting import GIVES_WAY, cleaned
 from training.flags import changes_of, chosen_by, named, parser, recipe_of, settings, text_to_train_on
 from training.fork import fork
-from training.origin import Data, Found
+from training.origin import Data, Found, given_by, names_a_text
 from training.resume import find_resumption, fingerprint, resumable_step
 from training.runs import RunFolder
 from training.setup import Prepared, set_up
@@ -77,16 +77,16 @@ def _train(options: dict[str, Any], group: Group) -> int:
         raise ConfigError("there is no folder to train in: give --out DIR, or --resume RUN to go on with a run.")
     found = text_to_train_on(options, recipe)
     recipe = recipe.with_changes(changes | asdict(from_options(options, recipe.cleaning)))
-    out, files = Path(options["out"]), found.data.files
+    out = Path(options["out"])
     if restarted() or options["go_on"]:
-        stands = group.share(_stands(out, recipe, files, chosen_by(options, changes)) if group.rank == 0 else None)
+        stands = group.share(_stands(out, recipe, found.data, chosen_by(options, changes)) if group.rank == 0 else None)
         if stands == "done":
             if group.rank == 0:
                 print(f"{out} holds this run already, and it has come to its end.")
             return 0
         if stands == "unfinished":
             return _go_on(RunFolder(out), None, group, options["quiet"])
-    name = options["name"] or f"{Path((*files, found.name)[0]).stem} {options['preset']}"
+    name = options["name"] or f"{Path((*found.data.files, found.name)[0]).stem} {options['preset']}"
     if group.rank:
         assert isinstance(group, Ranks)
         return _work_along(out, found, recipe, group)
@@ -122,10 +122,9 @@ def _fork(options: dict[str, Any], group: Group) -> int:
     known = settings(Recipe) | settings(GPTConfig) | settings(TrainConfig)
     changes = {name: options[name] for name in given & known}
     changes |= {name[6:]: options[name] for name in given if name.startswith("clean_")}
-    if options["corpus"]:
+    if names_a_text(options):
         recipe = before.with_changes({k: v for k, v in changes.items() if k not in known})
-        data = Data(tuple(options["corpus"]), options["column"], options["delimiter"], options["keep_good_lines"])
-        corpus = data.read()
+        corpus = given_by(options).read()
         corpus = cleaned(corpus, recipe, GIVES_WAY)[0].corpus if recipe.cleaning.active else corpus
     name = options["name"] or f"{folder.info().name}, forked"
     silence = [_head(text) for text in options["silence_head"] or ()]
@@ -176,7 +175,7 @@ def _go_on(folder: RunFolder, more: int | None, group: Group, quiet: bool, rate:
     return follow(trainer, quiet, done)
 
 
-def _stands(out: Path, recipe: Recipe, files: Collection[str], chosen: Collection[str]) -> str:
+def _stands(out: Path, recipe: Recipe, data: Data, chosen: Collection[str]) -> str:
     """What --out holds: nothing (""), or this very run, "unfinished" or "done". Raises ConfigError for another run.
 
     A run that was killed before there was anything to go on from is removed.
@@ -191,7 +190,8 @@ def _stands(out: Path, recipe: Recipe, files: Collection[str], chosen: Collectio
         values["train"] = {**values["train"], "sample_prompt": "", "val_fraction": 0.0}
         for part in (values, values["model"], values["train"]):
             part |= {name: None for name in given_way if name in part}
-    if there != wanted or info.corpus.get("data", {}).get("files") != list(files):
+    read = info.corpus.get("data", {})
+    if there != wanted or (read.get("files"), read.get("hub")) != (list(data.files), data.hub):
         raise ConfigError(f"{out} holds another run ({info.name}): choose another --out, or repeat its own command.")
     last = folder.last_event()
     if isinstance(last, Finished) and last.reason != "stopped":
@@ -205,7 +205,7 @@ def _stands(out: Path, recipe: Recipe, files: Collection[str], chosen: Collectio
 def _estimate(options: dict[str, Any], recipe: Recipe, changes: dict[str, Any]) -> int:
     """Print what a training will take. Raises ValueError with a sentence."""
     row = None
-    if options["corpus"]:
+    if names_a_text(options):
         found = text_to_train_on(options, recipe)
         recipe = recipe.with_changes(changes | asdict(from_options(options, recipe.cleaning)))
         if isinstance(found, TokenFiles):

@@ -14,8 +14,7 @@ from model import ConfigError, GPTConfig
 from training.artifacts import data_of, from_yaml
 from training.cleaning import add_flags
 from training.config import Recipe, TrainConfig
-from training.corpus import DELIMITERS
-from training.origin import Data, Found, find_again
+from training.origin import Data, Found, add_data_flags, find_again, given_by
 from training.presets import DEFAULT, EVERY
 from training.tokens import TokenFiles, as_token_files
 
@@ -32,7 +31,8 @@ def parser() -> argparse.ArgumentParser:
         "corpus",
         nargs="*",
         help="one or more files: .txt, .md, .csv, .tsv, .jsonl, .parquet, or a .zip of texts; or a folder that "
-        "`python -m training.tokens` wrote; may be left out with the --config of a run, which says where its text lies",
+        "`python -m training.tokens` wrote; may be left out with --hub, and with the --config of a run, which says "
+        "where its text lies",
     )
     p.add_argument(
         "--preset", default=DEFAULT, choices=list(EVERY), help=f"the recipe to start from (default {DEFAULT})"
@@ -76,14 +76,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--estimate", action="store_true", help="say what it will take in memory and time, and stop there")
     p.add_argument("--name", help="the run's name (default: the corpus and the preset)")
-    p.add_argument(
-        "--column",
-        help="the column of a table that holds the text, or the field of a .jsonl (inside an object: data.text)",
-    )
-    p.add_argument("--delimiter", choices=list(DELIMITERS), help="what parts the cells of a .csv (default: the best)")
-    p.add_argument(
-        "--keep-good-lines", action="store_true", help="skip broken lines of a .jsonl and ragged rows of a .csv"
-    )
+    add_data_flags(p)
     p.add_argument(
         "--config", type=Path, help="a .yaml of settings, as every run folder holds one; a flag wins over its line"
     )
@@ -141,14 +134,14 @@ def named(options: Collection[str]) -> str:
 
 def text_to_train_on(options: dict[str, Any], recipe: Recipe) -> Found | TokenFiles:
     """The text of the arguments, else that of the run whose --config it is. Raises ValueError with a sentence."""
-    given = Data(tuple(options["corpus"]), options["column"], options["delimiter"], options["keep_good_lines"])
-    if (tokens := as_token_files(given.files)) is not None:
+    given = given_by(options)
+    if given.hub is None and (tokens := as_token_files(given.files)) is not None:
         return tokens
     if given.files:
         return Found(given.read(), given)
     config: Path | None = options["config"]
     if config is None:
-        raise ConfigError("there is no text to train on: give a CORPUS, or the --config of a run that had one.")
+        raise ConfigError("there is no text to train on: give a CORPUS, a data set by --hub, or the --config of a run.")
     data, known = data_of(_text_of(config)), Data()
     if data is not None:  # a flag wins over it
         changes = {name: value for name, value in given.to_dict().items() if value != known.to_dict()[name]}

@@ -391,7 +391,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         _carry_out(options, _own_token())
     except ValueError as error:
-        print(f"python -m training.hf_jobs: {error}", file=sys.stderr)
+        print(f"python -m training.hf_jobs: {getattr(error, 'console', error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -16,10 +16,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from training.corpus import JSONL_TYPES, READABLE_TYPES, Corpus, lines_as_documents, read_corpus
-from training.files import DEFAULT_MAX_BYTES, CorpusError, shown, shown_list, too_large
+from training.files import DEFAULT_MAX_BYTES, CorpusError, megabytes, shown, shown_list, too_large
 
 _SECONDS_TO_ANSWER = 10.0
-_WITHOUT_THE_HUB = "Or upload the file, or use one of the corpora that come with the app."
+_WITHOUT_THE_HUB = "Or take a file of your own, or one of the corpora that come with the app."
+_MOST_NAMED = 20  # files of a data set in a sentence
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,25 @@ def dataset_files(
             f"Choose one with {', '.join(READABLE_TYPES[:4])} or .jsonl files."
         )
     return tuple(sorted(readable, key=lambda file: (_is_about(file.filename), file.size or 0, file.filename)))
+
+
+def only_file(repo_id: str) -> str:
+    """The file of a data set that a corpus can be read from, where there is one beside those that describe it.
+
+    Raises CorpusError listing them where there is a choice, and for all that `dataset_files` refuses.
+    """
+    files = dataset_files(repo_id)
+    texts = [file for file in files if not _is_about(file.filename)] or list(files)
+    if len(texts) == 1 and not _is_about(texts[0].filename):
+        return texts[0].filename
+    sizes = ["" if file.size is None else f" ({megabytes(file.size)})" for file in texts]
+    named = [f'"{shown(file.filename, 120)}"{size}' for file, size in zip(texts, sizes, strict=True)]
+    more = [f"and {len(named) - _MOST_NAMED:,} more"] if len(named) > _MOST_NAMED else []
+    raise CorpusError(
+        f'Of the data set "{shown(repo_id)}" can be read: {", ".join(named[:_MOST_NAMED] + more)}. '
+        "Choose one of these files.",
+        "hub-file",
+    )
 
 
 def download(
@@ -303,18 +323,18 @@ def _sentence(error: Exception, repo_id: str, filename: str | None) -> CorpusErr
     if isinstance(error, errors.GatedRepoError | errors.DisabledRepoError):
         return CorpusError(
             f'The data set "{shown(repo_id)}" is not open to everyone. Accept its terms on its page at the Hub, '
-            "download the file there and upload it here, or choose another data set."
+            "download the file there and take that, or choose another data set."
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return CorpusError(f'The data set "{shown(repo_id)}" has no such version. Leave the version empty.')
     if isinstance(error, errors.RemoteEntryNotFoundError):
         return CorpusError(
-            f'The data set "{shown(repo_id)}" has no file "{shown(filename or "")}". Choose another file.'
+            f'The data set "{shown(repo_id)}" has no file "{shown(filename or "")}". Choose another file.', "hub-file"
         )
     if isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError) or status in (401, 403, 404):
         return CorpusError(
             f'There is no open data set "{shown(repo_id)}" on the Hub. Check the name (owner/name); '
-            "a private one has to be downloaded by its owner and uploaded here."
+            "a private one has to be downloaded by its owner and taken as a file."
         )
     if status == 429:
         return CorpusError("The Hub answers too many requests from this address just now. Try again in some minutes.")

@@ -5,21 +5,23 @@
       column: text
 
 A run that is trained again reads these files; where they are gone, the text that the run kept (kept.py), as it was
-learnt from: cleaned, and cut into the same documents.
+learnt from: cleaned, and cut into the same documents. A file of the Hub (`hub`) is fetched again.
 """
 
 from __future__ import annotations
 
+import argparse
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from model import ConfigError, Tokenizer
 from training.config import Recipe
 from training.corpus import DELIMITERS, JSONL_TYPES, Corpus, CorpusError, read_corpora, read_corpus
 from training.files import shown
-from training.hub import download
+from training.hub import download, only_file, repo_name
 from training.kept import Texts, read_text
 
 _KINDS: dict[str, tuple[type, str]] = {
@@ -72,13 +74,19 @@ class Data:
         return {f.name: getattr(self, f.name) for f in fields(self)} | {"files": list(self.files)}
 
     def read(self, paths: Sequence[Path] | None = None) -> Corpus:
-        """The text in these files, read as it says. paths: where they lie. Raises CorpusError with a sentence."""
+        """The text in these files, read as it says. paths: where they lie; None: at the Hub for one of a data set, else
+        where they are named. Raises CorpusError with a sentence."""
         chosen = list(paths) if paths is not None else [Path(name) for name in self.files]
-        keep, delimiter = self.keep_good_lines, self.delimiter
+        keep, delimiter, source = self.keep_good_lines, self.delimiter, "file"
+        if paths is None and self.hub is not None:
+            repo, file = _hub_file(self.hub)
+            chosen, source = [download(repo, file)], f"hub:{repo}/{shown(file, 120)}"
         if len(chosen) == 1:
             field = chosen[0].suffix.lower() in JSONL_TYPES
             column, name = (None, self.column) if field else (self.column, None)
-            return read_corpus(chosen[0], column=column, field=name, delimiter=delimiter, keep_good_lines=keep)
+            return read_corpus(
+                chosen[0], column=column, field=name, delimiter=delimiter, keep_good_lines=keep, source=source
+            )
         return read_corpora(chosen, column=self.column, delimiter=delimiter, keep_good_lines=keep)
 
     def find(self, beside: Path) -> list[Path] | None:
@@ -113,6 +121,52 @@ class Found:
                 )
 
 
+def add_data_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of a command line that say how its CORPUS is read, or which data set of the Hub in its place."""
+    parser.add_argument(
+        "--hub",
+        metavar="OWNER/NAME",
+        help="in place of a CORPUS: a data set of the Hugging Face Hub, by its name or the address of its page",
+    )
+    parser.add_argument(
+        "--hub-file", metavar="FILE", help="with --hub: the file to read, where the data set has several"
+    )
+    parser.add_argument(
+        "--column",
+        help="the column of a table that holds the text, or the field of a .jsonl (inside an object: data.text)",
+    )
+    parser.add_argument(
+        "--delimiter", choices=list(DELIMITERS), help="what parts the cells of a .csv (default: the best)"
+    )
+    parser.add_argument(
+        "--keep-good-lines", action="store_true", help="skip broken lines of a .jsonl and ragged rows of a .csv"
+    )
+
+
+def names_a_text(options: Mapping[str, Any]) -> bool:
+    """Whether a command line says what to read."""
+    return any(options[name] for name in ("corpus", "hub", "hub_file"))
+
+
+def given_by(options: Mapping[str, Any]) -> Data:
+    """What a command line reads: the files of its CORPUS, or one of a data set. Raises ValueError with a sentence."""
+    files, hub = tuple(options["corpus"]), None
+    if options["hub"] is None and options["hub_file"] is not None:
+        raise ConfigError("--hub-file goes with --hub: name the data set that the file is one of.")
+    if options["hub"] is not None:
+        if files:
+            raise ConfigError("--hub stands in place of the CORPUS: leave out one of them.")
+        repo = repo_name(options["hub"])
+        file = options["hub_file"] or only_file(repo)
+        files, hub = (PurePosixPath(file).name,), f"{repo}/{file}"
+    for name in files if hub is None else ():
+        if re.fullmatch(r"[\w-]+/[\w-]+", name) and not Path(name).exists():
+            raise ConfigError(
+                f"there is no file {name}: if it is a data set of the Hugging Face Hub, give --hub {name}."
+            )
+    return Data(files, options["column"], options["delimiter"], options["keep_good_lines"], hub)
+
+
 def find_again(config: Path, data: Data | None, recipe: Recipe) -> Found:
     """The text that the run of a config was trained on. Raises CorpusError saying where it was looked for."""
     if data is not None and (paths := data.find(config.parent)) is not None:
@@ -121,9 +175,7 @@ def find_again(config: Path, data: Data | None, recipe: Recipe) -> Found:
     if texts is not None and texts.train:
         return _of_run(config.parent, texts, data or Data(), recipe)
     if data is not None and data.hub:
-        repo, file = _hub_file(data.hub)
-        path = download(repo, file)
-        return Found(data.read([path]), data, (f"Fetched again from the Hub: {shown(data.hub, 200)}.",))
+        return Found(data.read(), data, (f"Fetched again from the Hub: {shown(data.hub, 200)}.",))
     if data is None or not data.files:
         raise CorpusError(
             f"{config} names no file to train on, and no text is kept beside it: give the CORPUS, or write "

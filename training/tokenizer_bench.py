@@ -27,8 +27,8 @@ from tqdm import tqdm
 from model.pieces import Piece, VocabularyTooLarge
 from model.tokenizer import SMALLEST_BPE, Tokenizer, chunks
 from training.cleaning import add_flags, clean, from_options
-from training.corpus import DELIMITERS, split_text
-from training.origin import Data
+from training.corpus import split_text
+from training.origin import add_data_flags, given_by
 
 KINDS = ("char", "word", "words", "bpe", "gpt2")
 OWN = ("char", "word", "words")
@@ -295,9 +295,8 @@ def _grown(ids: list[int], joins: dict[tuple[int, int], tuple[int, int]]) -> lis
 def main(argv: list[str] | None = None) -> int:
     """The command line; 0 when all went well, 2 with a sentence on stderr when something was wrong."""
     p = argparse.ArgumentParser(prog="python -m training.tokenizer_bench", description="A text under each tokenizer.")
-    p.add_argument("corpus", nargs="+", help="the files with the text: any that python -m training reads")
-    p.add_argument("--column", help="the column of a table, or the field of JSON Lines, that holds the text")
-    p.add_argument("--delimiter", choices=list(DELIMITERS), help="what parts the cells of a .csv (default: the best)")
+    p.add_argument("corpus", nargs="*", help="the files with the text: any that python -m training reads")
+    add_data_flags(p)
     p.add_argument("--sentence", help="what to cut into tokens (default: the first sentence of the text)")
     p.add_argument("--entries", type=int, default=512, help="size of the own byte-pair vocabulary (default 512)")
     p.add_argument(
@@ -308,11 +307,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if min(options.merges, default=0) < 0:
             raise ValueError(f"--merges has {min(options.merges)}; count from 0, which are single bytes.")
-        corpus = Data(tuple(options.corpus), options.column, options.delimiter).read()
+        corpus = given_by(vars(options)).read()
         corpus = clean(corpus, from_options(vars(options))).corpus
         _compare(split(corpus.text), options.sentence or first_sentence(corpus.text), options.entries, options.merges)
     except ValueError as error:
-        print(f"python -m training.tokenizer_bench: {error}", file=sys.stderr)
+        print(f"python -m training.tokenizer_bench: {getattr(error, 'console', error)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read it has read enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -19,8 +19,14 @@ import pyarrow.parquet
 import pytest
 from huggingface_hub import constants
 
-from training import hub
+from tests.training.test_cli import SMALL
+from training import __main__ as cli
+from training import hub, tokenizer_bench
+from training.artifacts import data_of
 from training.corpus import READABLE_TYPES, CorpusError
+from training.kept import read_text
+from training.origin import Data
+from training.runs import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -49,6 +55,10 @@ FILES = {
         "quotes.jsonl": b'{"quote": "be yourself", "author": "O"}\n{"quote": "so it goes", "author": "K"}\n',
     },
     "glass/parquet": {"data/train.parquet": parquet_file(), "model.bin": b"\x00"},
+    "glass/poems": {
+        "README.md": b"# Poems\n",
+        "data/poems.csv": b"id,who,line\n" + b"".join(b"%d,A,roses are red today\n" % i for i in range(60)),
+    },
     "glass/zip": {"poems.zip": zip_file()},
     "glass/arrays": {"model.bin": b"\x00", "x.npy": b"\x93NUMPY"},
     "glass/binary": {"trap.txt": b"PAR1" + bytes(500)},
@@ -314,3 +324,118 @@ def test_hf_endpoint_in_a_fresh_interpreter_and_a_lazy_import(fake: Hub, tmp_pat
     item = hub.SHELF[0]
     wanted = f"/datasets/{item.repo_id}/resolve/{item.revision}/{item.filename}"
     assert [path for _, path, _ in fake.log] == [wanted] * 3
+
+
+# -- by the command line ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the program runs."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What the command line says where it refuses; nothing is left behind."""
+    capsys.readouterr()
+    assert cli.main([*arguments, "--out", "refused", *SMALL]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("python -m training: ")
+    assert said.count("\n") == 1
+    assert not Path("refused").exists()
+    return said
+
+
+def test_a_run_of_a_data_set_by_its_name(fake: Hub, folder: Path) -> None:
+    """The one file that it has; the run says where it came from, and trains again from the Hub."""
+    assert cli.main(["--hub", "glass/poems", "--column", "line", "--out", "first", *SMALL]) == 0
+    texts = read_text(Path("first"))
+    assert texts is not None
+    assert texts.train.startswith("roses are red today\n")
+    info, config = RunFolder(Path("first")).info(), Path("first", "config.yaml")
+    assert (info.name, info.corpus["source"]) == ("poems fast", "hub:glass/poems/data/poems.csv")
+    data = Data(("poems.csv",), "line", hub="glass/poems/data/poems.csv", characters=60 * 20 - 1)
+    assert data_of(config.read_text("utf-8")) == data
+    Path("alone.yaml").write_text(config.read_text("utf-8"), encoding="utf-8")
+    assert cli.main(["--config", "alone.yaml", "--out", "again", "--quiet"]) == 0
+    assert read_text(Path("again")) == texts
+    assert data_of(Path("again", "config.yaml").read_text("utf-8")) == data
+
+
+def test_the_file_of_a_data_set_is_chosen(fake: Hub, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = told(capsys, "--hub", "glass/plays")
+    assert 'Of the data set "glass/plays" can be read: "input.txt" (1.3 kB), "data/big.txt" (5 kB). Choose' in said
+    assert said.endswith("(See --hub-file.)\n")
+    address = f"{fake.address}/datasets/glass/plays"
+    assert cli.main(["--hub", address, "--hub-file", "input.txt", "--out", "run", *SMALL]) == 0
+    data = data_of(Path("run", "config.yaml").read_text("utf-8"))
+    assert data is not None
+    assert (data.files, data.hub) == (("input.txt",), "glass/plays/input.txt")
+
+
+def test_a_data_set_that_has_nothing_but_its_description(fake: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FILES, "glass/bare", {"README.md": b"# Bare\n", "data.arrow": b"\x00"})
+    assert 'can be read: "README.md" (7 bytes)' in refusal(hub.only_file, "glass/bare")
+    monkeypatch.setitem(FILES, "glass/many", {f"part-{n}.txt": b"x" for n in range(30)})
+    assert refusal(hub.only_file, "glass/many").endswith("and 10 more. Choose one of these files.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["glass/poems"],
+            "there is no file glass/poems: if it is a data set of the Hugging Face Hub, give --hub glass/p",
+        ),
+        (["glass/poems.txt"], 'There is no file "poems.txt" (any more)'),
+        (["--hub", "glass/nothing"], 'There is no open data set "glass/nothing" on the Hub'),
+        (["--hub", "nonsense"], "owner/name"),
+        (["--hub", "gated/thing"], "not open to everyone"),
+        (["--hub", "glass/arrays"], '".bin", ".npy"'),
+        (
+            ["--hub", "glass/plays", "--hub-file", "other.txt"],
+            'has no file "other.txt". Choose another file. (See --hub',
+        ),
+        (["--hub", "glass/plays", "--hub-file", "model.bin"], "cannot be read as a corpus"),
+        (["--hub", "glass/poems", "--column", "nothing"], 'has no column "nothing"'),
+        (["--hub", "glass/poems", "text.txt"], "leave out one of them"),
+        (["--hub-file", "input.txt"], "--hub-file goes with --hub"),
+        (["--hub-file", "input.txt", "--estimate"], "--hub-file goes with --hub"),
+    ],
+)
+def test_a_data_set_that_the_command_line_cannot_read(
+    fake: Hub, folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert said in told(capsys, *arguments)
+
+
+def test_the_command_line_without_a_network(fake: Hub, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that was read before is read again from the cache, where it is named."""
+    chosen = ["--hub", "glass/plays", "--hub-file", "input.txt"]
+    assert cli.main([*chosen, "--out", "first", *SMALL]) == 0
+    fake.stop()
+    huggingface_hub.close_session()
+    assert cli.main([*chosen, "--out", "again", *SMALL]) == 0
+    assert "could not be reached" in told(capsys, "--hub", "glass/poems")
+    assert "could not be reached" in told(capsys, "--hub", "glass/tables", "--hub-file", "poetry.csv")
+
+
+def test_a_data_set_in_a_fork_an_estimate_and_under_the_tokenizers(
+    fake: Hub, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_the_hub = ["--hub", "glass/poems", "--column", "line"]
+    assert cli.main([*of_the_hub, "--out", "first", "--go-on", *SMALL]) == 0
+    assert cli.main([*of_the_hub, "--out", "first", "--go-on", *SMALL]) == 0
+    assert "holds this run already" in capsys.readouterr().out
+    monkeypatch.setitem(FILES, "glass/other", FILES["glass/poems"])
+    assert cli.main(["--hub", "glass/other", "--column", "line", "--out", "first", "--go-on", *SMALL]) == 2
+    assert "holds another run" in capsys.readouterr().err
+    assert cli.main([*of_the_hub, "--fork", "first", "--more", "2", "--out", "fork", "--quiet"]) == 0
+    assert cli.main([*of_the_hub, "--estimate", *SMALL]) == 0
+    capsys.readouterr()
+    assert tokenizer_bench.main([*of_the_hub, "--entries", "257", "--sentence", "roses are blue"]) == 0
+    assert "\nwords roses|are|[blue?]\n" in capsys.readouterr().out
+    assert tokenizer_bench.main(["--hub", "glass/plays"]) == 2
+    assert capsys.readouterr().err.endswith("(See --hub-file.)\n")

@@ -104,7 +104,7 @@ def test_what_cannot_be_found_or_prepared_again(table: Path, capsys: pytest.Capt
         assert not Path("again").exists()
         return said
 
-    assert "give a CORPUS, or the --config of a run" in refused()
+    assert "give a CORPUS, a data set by --hub, or the --config of a run" in refused()
     config.write_text(text.replace("column: said", "column: sung"), encoding="utf-8")
     assert '"sung"' in refused("--config", str(config))
     config.write_text(text, encoding="utf-8")
