@@ -313,16 +313,14 @@ def described(source: Source) -> dict[str, Any]:
 
 
 def segments(text: str, begins: int, pieces: Sequence[Piece]) -> list[dict[str, Any]]:
-    """A text cut where pieces begin and end and where the prompt ends; each part with the longest piece around it."""
+    """A text cut where pieces begin and end and where the prompt ends; each part with all pieces around it, as they
+    overlap, and the longest of them."""
     cuts = sorted({0, begins, len(text), *(p.start for p in pieces), *(p.end for p in pieces)})
     found: list[dict[str, Any]] = []
     for low, high in pairwise(cuts):
-        around = [(len(p), -i) for i, p in enumerate(pieces) if p.start <= low and high <= p.end]
-        piece = -max(around)[1] if around else None
-        if found and found[-1]["piece"] == piece and found[-1]["prompt"] == (high <= begins):
-            found[-1]["text"] += text[low:high]
-        else:
-            found.append({"text": text[low:high], "piece": piece, "prompt": high <= begins})
+        around = [i for i, p in enumerate(pieces) if p.start <= low and high <= p.end]
+        piece = max(around, key=lambda i: (len(pieces[i]), -i), default=None)
+        found.append({"text": text[low:high], "piece": piece, "around": around, "prompt": high <= begins})
     return found
 
 

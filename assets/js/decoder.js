@@ -7,16 +7,18 @@
   const glass = window.glass;
   const BATCH = 16, PACE_MS = 240, IN_LINE = 2, KEPT = 'glass.model';
 
+  const USUAL = { temperature: 1, top_k: 0, top_p: 1, min_p: 0, seed: 1337 };
+
   const state = {
     model: null, ref: null, prompt: '', ids: [], pieces: [], prompt_tokens: 0,
     length: 0, // tokens that count; those after it are what was there before going back
     position: -1, // of the current token: length - 1
     next: null, // the distribution after the current token; null while it is fetched
-    settings: { temperature: 1, top_k: 0, top_p: 1, min_p: 0, seed: 1337 }, // top_k 0 and top_p 1 are off
+    settings: { ...USUAL }, // top_k 0 and top_p 1 are off
     head: [0, 0], rows: 12, ended: false, notice: null, unknown: [], problem: null,
     busy: null, playing: null, calls: 0, dropped: 0,
   };
-  let server = null, recalled = false, restoring = false, typed = false, ticket = 0, flying = null, waiting = {}, endedAt = -1, identity = '';
+  let server = null, recalled = false, restoring = false, typed = false, ticket = 0, flying = null, waiting = {}, endedAt = -1, identity = '', lent = {};
   let nexts = new Map(), starts = new Map(), maps = null, exacts = new Map(), timer = 0, tries = 0;
 
   function announce() {
@@ -104,7 +106,10 @@
     takeModel(reply.model);
     takeTokens(reply, fresh);
     if (fresh && typeof reply.prompt === 'string') state.prompt = reply.prompt;
-    if (reply.settings) Object.assign(state.settings, reply.settings);
+    if (reply.settings) {
+      lent = { ...reply.settings };
+      Object.assign(state.settings, lent);
+    }
     if (fresh) state.unknown = [];
     if (reply.unknown && reply.unknown.length) state.unknown = reply.unknown.slice();
     state.notice = reply.notice || null;
@@ -303,6 +308,12 @@
     announce();
   }
 
+  /** What a model's recipe asked for is not the next model's, unless the visitor chose it since. */
+  function giveBack() {
+    for (const name of Object.keys(lent)) state.settings[name] = USUAL[name];
+    lent = {};
+  }
+
   function open(prompt, ref) {
     stop();
     const model = ref ?? state.ref;
@@ -312,6 +323,7 @@
       state.prompt = String(prompt);
       typed = ref === undefined || typed;
     }
+    if (!sameModel) giveBack();
     return send('open', {
       session: glass.session, model, prompt: own ? null : state.prompt, opening: own, ids: null, prompt_tokens: 0, append: null,
       settings: { ...state.settings }, head: sameModel ? state.head.slice() : [0, 0], rows: state.rows,
@@ -405,6 +417,7 @@
 
   function settings(change) {
     Object.assign(state.settings, change);
+    for (const name of Object.keys(change)) delete lent[name];
     if (state.model) state.next = knownNext(state.length) || state.next;
     announce();
     return ensure();

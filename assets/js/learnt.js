@@ -42,10 +42,19 @@
     const places = h('div', { class: 'g-learnt-places', 'data-testid': 'learnt-places', 'aria-live': 'polite', hidden: true });
     let chosen = -1, ticket = 0;
     const parts = (piece) => text.querySelectorAll(`[data-piece="${piece}"]`);
+    /** Lights all of a piece, also where others overlap it; -1 for none. */
+    const light = (piece) => {
+      for (const part of text.querySelectorAll('.g-learnt-piece')) part.classList.toggle('lit', part.dataset.around.split(' ').includes(String(piece)));
+    };
+    const choose = (piece) => {
+      for (const part of parts(chosen)) part.setAttribute('aria-expanded', 'false');
+      for (const part of parts(piece)) part.setAttribute('aria-expanded', 'true');
+      chosen = piece;
+      light(piece);
+    };
     const close = () => {
       const before = parts(chosen)[0];
-      for (const part of parts(chosen)) part.setAttribute('aria-expanded', 'false');
-      chosen = -1;
+      choose(-1);
       ticket += 1;
       places.hidden = true;
       if (before) before.focus();
@@ -53,9 +62,7 @@
 
     async function open(number, piece, name) {
       if (chosen === number) return close();
-      for (const part of parts(chosen)) part.setAttribute('aria-expanded', 'false');
-      chosen = number;
-      for (const part of parts(number)) part.setAttribute('aria-expanded', 'true');
+      choose(number);
       const mine = ++ticket;
       let inside;
       try {
@@ -69,15 +76,16 @@
       places.hidden = false;
     }
 
-    /** An inline piece that runs over several lines; a real <button> cannot be broken between words. */
-    function part(segment, found) {
+    /** An inline part of a piece that may run over several lines; a real <button> cannot be broken between words. The
+        first part of each is reached by keyboard. */
+    function part(segment, found, first) {
       const piece = found.pieces[segment.piece], name = found.source.name;
       const act = () => open(segment.piece, piece, name);
       return h('span', {
-        class: 'g-learnt-piece', role: 'button', tabindex: '0', 'data-testid': 'learnt-piece', 'aria-expanded': 'false',
-        dataset: { piece: String(segment.piece), strength: String(strength([...piece.text].length, found.thresholds.piece)), prompt: String(segment.prompt) },
+        class: 'g-learnt-piece', role: 'button', tabindex: first ? '0' : '-1', 'data-testid': 'learnt-piece', 'aria-expanded': 'false',
+        dataset: { piece: String(segment.piece), around: segment.around.join(' '), strength: String(strength([...piece.text].length, found.thresholds.piece)), prompt: String(segment.prompt) },
         title: `${count([...piece.text].length)} characters, stands ${times(piece.count)} in the training text`,
-        onclick: act,
+        onclick: act, onmouseenter: () => light(segment.piece), onmouseleave: () => light(chosen),
         onkeydown: (event) => {
           if (event.key === 'Escape' && chosen >= 0) close();
           else if (event.key !== 'Enter' && event.key !== ' ') return;
@@ -91,8 +99,13 @@
       chosen = -1;
       ticket += 1;
       places.hidden = true;
-      text.replaceChildren(...found.segments.map((segment) => (segment.piece === null
-        ? h('span', { class: segment.prompt ? 'g-learnt-prompt' : '' }, segment.text) : part(segment, found))));
+      const met = new Set();
+      text.replaceChildren(...found.segments.map((segment) => {
+        if (segment.piece === null) return h('span', { class: segment.prompt ? 'g-learnt-prompt' : '' }, segment.text);
+        const first = !met.has(segment.piece);
+        met.add(segment.piece);
+        return part(segment, found, first);
+      }));
     }
 
     return { node: h('div', { class: 'g-learnt-reader' }, text, places), show };
@@ -294,8 +307,24 @@
       h('p', { class: 'g-say' }, 'The model writes with the settings above. Figures say little by themselves, so those of an equally long piece of real text stand beside them. By heart: it is given how texts of its own begin.'),
       h('div', { class: 'g-learnt-bar' }, length.node, go, keep, heart.go), bar, said, table, texts, fold, heart.node);
     (element.querySelector('.g-mount') || element).replaceChildren(root);
-    let running = 0, tickets = 0, rounds = 0, result = null;
+    let running = 0, tickets = 0, rounds = 0, result = null, looked = null;
     label();
+
+    /** What was measured of one model is not shown under another one's name. */
+    function follow({ ref, model }) {
+      if (!model || ref === looked) return;
+      if (looked) clear();
+      looked = ref;
+    }
+
+    function clear() {
+      result = null;
+      idle('idle');
+      tell();
+      table.replaceChildren();
+      texts.hidden = fold.hidden = keep.hidden = true;
+      heart.clear();
+    }
 
     function label() {
       go.textContent = result ? `Write another ${count(length.now())} characters` : `Write ${count(length.now())} characters and measure`;
@@ -362,5 +391,6 @@
     }
 
     go.addEventListener('click', () => (running ? idle('idle') : write()));
+    glass.on('decode', follow, root);
   });
 })();

@@ -1,6 +1,7 @@
 /* By heart: asks a model for documents of the text that it was trained on, and shows how they came back. Part of the card
    "Evaluation of what it writes" (learnt.js), whose server has `by_heart`.
-   glass.recital(server, asked) -> {go, node}: the button, and what is shown below it; `asked()` names the model.
+   glass.recital(server, asked) -> {go, node, clear}: the button, what is shown below it, and to empty that; `asked()`
+   names the model.
    For tests: data-testid heart, heart-go, heart-example, heart-failures, heart-all; data-state on the box. */
 (function () {
   'use strict';
@@ -120,12 +121,14 @@
       }
     }
 
-    go.addEventListener('click', () => {
-      if (!running) return ask();
+    function clear() {
       idle('idle');
       say('');
-    });
-    return { go, node };
+      inside.replaceChildren();
+    }
+
+    go.addEventListener('click', () => (running ? clear() : ask()));
+    return { go, node, clear };
   }
 
   window.glass.recital = recital;

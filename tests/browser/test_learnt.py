@@ -1,14 +1,17 @@
 """Where did it learn this, and what is it worth: what the page shows against searches of the text."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Locator, Page, Route, expect
 
 from model import Tokenizer
-from tests.browser.planted import COPY, HELD_OUT, LEARNT, STEPS, TEXT, look_at
-from tests.browser.screen import TRAINING, here, ids
+from tests.browser.conftest import Server, Visit
+from tests.browser.planted import COPY, HELD_OUT, LEARNT, STEPS, TEXT, look_at, planted
+from tests.browser.screen import TRAINING, arrived, here, ids, set_range
 from training.corpus import split_text
 from training.evaluate import evaluate
 from training.verbatim import Index
@@ -67,6 +70,16 @@ def test_copied_pieces_are_underlined_and_lead_to_their_places(copied: Page) -> 
         assert row.locator("mark").inner_text() == longest
         assert (row.locator(".g-learnt-place").text_content() or "-") in LEARNT
     expect(part).to_have_attribute("aria-expanded", "true")
+    for piece in card.locator('.g-learnt-piece[tabindex="0"]').all():  # whatever overlaps it, all of it is lit
+        piece.focus()
+        copied.keyboard.press("Enter")
+        if piece.get_attribute("aria-expanded") == "false":  # it was the one that is open
+            copied.keyboard.press("Enter")
+        found = expected[int(piece.get_attribute("data-piece") or -1)]
+        expect(places.locator("mark").first).to_have_text(whole[found.start : found.end])
+        assert "".join(card.locator(".g-learnt-piece.lit").all_text_contents()) == whole[found.start : found.end]
+    if part.get_attribute("aria-expanded") == "false":
+        part.click()
     places.get_by_role("button", name="Close").click()
     expect(places).to_be_hidden()
     expect(part).to_be_focused()
@@ -129,6 +142,46 @@ def test_a_thousand_characters_beside_real_text(copied: Page) -> None:
             assert (cell == "–") if share is None else (abs(float(cell.removesuffix(" %")) - 100 * share) <= 0.51)
         assert shown["rhyme_density"][column] == f"{found.rhyme_density:.2f}"
         assert shown["longest_copy"][column] == str(found.longest_copy)
+
+
+def test_figures_of_one_model_are_not_shown_for_another(copied: Page) -> None:
+    here(copied, "measure").scroll_into_view_if_needed()
+    here(copied, "measure-go").click()
+    expect(here(copied, "measure")).to_have_attribute("data-state", "done", timeout=TRAINING)
+    here(copied, "heart-go").click()
+    expect(here(copied, "heart")).to_have_attribute("data-state", "done", timeout=TRAINING)
+    expect(here(copied, "heart")).to_contain_text("By heart: copied")
+    copied.evaluate("glass.decoder.open('Lucy', 'shipped:tales')")
+    expect(here(copied, "measure")).to_have_attribute("data-state", "idle")
+    expect(copied.get_by_test_id("measure-table")).to_have_count(0)
+    expect(copied.get_by_test_id("heart-example")).to_have_count(0)
+    for part in ("measure-save", "measure-texts", "measure-counted"):
+        expect(copied.get_by_test_id(part)).to_be_hidden()
+    expect(here(copied, "measure-go")).to_have_text("Write 1,000 characters and measure")
+
+
+def test_sampling_of_one_recipe_is_not_the_next_models(server: Server, visit: Visit) -> None:
+    """But what the visitor sets by hand stays."""
+    place = server.runs / "cold"
+    shutil.copytree(planted(server.runs).path, place)
+    index = place / "checkpoints" / "last" / "checkpoint.json"
+    known = json.loads(index.read_text(encoding="utf-8"))
+    known["meta"]["sampling"] = {"temperature": 0.3, "top_k": 20}
+    index.write_text(json.dumps(known), encoding="utf-8")
+    page = visit()
+    arrived(page, "Decode")
+
+    def opens(ref: str) -> list[float]:
+        page.evaluate("ref => glass.decoder.open(null, ref)", ref)
+        page.wait_for_function("ref => glass.decoder.state.ref === ref && !glass.decoder.state.busy", arg=ref)
+        return [float(here(page, name).input_value()) for name in ("temperature",)]
+
+    assert opens("run:cold") == [0.3]
+    assert opens("shipped:tales") == [1]
+    assert opens("run:cold") == [0.3]
+    set_range(page, "temperature", 0.7)
+    assert opens("shipped:tales") == [0.7]
+    shutil.rmtree(place)
 
 
 def test_measuring_can_be_stopped(copied: Page) -> None:

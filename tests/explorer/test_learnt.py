@@ -275,16 +275,23 @@ def test_a_word_that_the_prompt_began_counts_as_the_models() -> None:
     assert written(ends, begun, 1) == ("the cat", 0)
 
 
-def test_segments_show_the_longest_piece_at_each_place() -> None:
+def test_segments_show_all_pieces_at_each_place_and_the_longest_of_them() -> None:
     pieces = [Piece(0, 4, 1), Piece(2, 9, 2), Piece(8, 10, 3)]
     found = segments("abcdefghijkl", 3, pieces)
-    assert [(part["text"], part["piece"], part["prompt"]) for part in found] == [
-        ("ab", 0, True),
-        ("c", 1, True),
-        ("defghi", 1, False),
-        ("j", 2, False),
-        ("kl", None, False),
+    assert [(part["text"], part["piece"], part["around"], part["prompt"]) for part in found] == [
+        ("ab", 0, [0], True),
+        ("c", 1, [0, 1], True),
+        ("d", 1, [0, 1], False),
+        ("efgh", 1, [1], False),
+        ("i", 1, [1, 2], False),
+        ("j", 2, [2], False),
+        ("kl", None, [], False),
     ]
+    for number, piece in enumerate(pieces):
+        assert (
+            "".join(part["text"] for part in found if number in part["around"])
+            == "abcdefghijkl"[piece.start : piece.end]
+        )
     assert segments("", 0, []) == []
 
 
