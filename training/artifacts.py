@@ -9,7 +9,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -19,6 +20,11 @@ from training.config import Recipe, TrainConfig
 from training.events import BaselinesKnown, Evaluated, Event, Sampled, Started, Stepped
 from training.files import shown
 from training.origin import Data
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
 
 _SECTIONS: dict[str, type] = {"model": GPTConfig, "train": TrainConfig}
 _MARGIN = 46  # where the sentences begin
@@ -92,13 +98,20 @@ def append_sample(path: Path, event: Sampled) -> None:
 
 
 def draw_loss(path: Path, events: Sequence[Event], title: str) -> None:
-    """The loss of a run as a picture, PNG or SVG by the name of `path`: training, its running mean, validation, what
-    counting alone gives; in nats per token at the left, and in bits per byte at the right."""
+    """The loss of a run as a picture, PNG or SVG by the name of `path`."""
+    drawn = io.BytesIO()
+    loss_figure(events, title).savefig(drawn, format=path.suffix[1:])
+    write_atomically(path, drawn.getvalue())
+
+
+def loss_figure(events: Sequence[Event], title: str) -> Figure:
+    """Training, its running mean, validation, and what counting alone gives, with a diamond at the step that beats it;
+    in nats per token at the left, and in bits per byte at the right."""
     from matplotlib.figure import Figure  # a second to load, and only a run's end needs it
 
     steps = [event for event in events if isinstance(event, Stepped)]
     evals = [event for event in events if isinstance(event, Evaluated) and event.val_loss is not None]
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     axes = figure.subplots()
     at, loss = [event.step for event in steps], [event.loss for event in steps]
     axes.plot(at, loss, color="#3b4cca", alpha=0.25, linewidth=0.8)
@@ -108,12 +121,6 @@ def draw_loss(path: Path, events: Sequence[Event], title: str) -> None:
             [event.step for event in evals], [event.val_loss or 0.0 for event in evals],
             color="#d9822b", marker="o", markersize=3, label="validation",
         )  # fmt: skip
-    counted = next((event.nats for event in events if isinstance(event, BaselinesKnown)), {})
-    highest = max([*loss[:1], *(event.val_loss or 0.0 for event in evals)], default=0.0)
-    for name, value in counted.items():
-        if value <= highest:
-            axes.axhline(value, color="#8a8fa3", linewidth=0.8, linestyle="--")
-            axes.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
     axes.set(xlabel="step", ylabel="loss (nats per token)")
     size = next((event.bytes_per_token for event in events if isinstance(event, Started)), None)
     if size:
@@ -123,11 +130,76 @@ def draw_loss(path: Path, events: Sequence[Event], title: str) -> None:
         ).set_ylabel("bits per byte")
     axes.set_title(title.replace("$", r"\$"))  # matplotlib would read a formula between two dollar signs
     axes.spines["top"].set_visible(False)
+    counted = next((event.nats for event in events if isinstance(event, BaselinesKnown)), {})
+    highest = max([*loss[:1], *(event.val_loss or 0.0 for event in evals)], default=0.0)
+    labels = _draw_baselines(axes, {name: value for name, value in counted.items() if value <= highest}, evals)
     if steps:
-        axes.legend(frameon=False, loc="upper right")  # a loss falls; to look for room takes seconds with many steps
-    drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=150, format=path.suffix[1:])
-    write_atomically(path, drawn.getvalue())
+        figure.legend(frameon=False, loc="outside lower center", ncols=3)  # a place of its own, whatever the curves do
+    if labels:
+        _place(figure, axes, labels)
+    return figure
+
+
+def first_below(evals: Sequence[Evaluated], value: float) -> int | None:
+    """The step of the first evaluation below a loss; None where none is. Before the first step nothing is learnt."""
+    return next((e.step for e in evals if e.step > 0 and e.val_loss is not None and e.val_loss < value), None)
+
+
+def _draw_baselines(axes: Axes, counted: Mapping[str, float], evals: Sequence[Evaluated]) -> list[Annotation]:
+    """Dashed lines as far as the curves go, and diamonds. Returns their labels, from the lowest up, not yet placed."""
+    if not counted:
+        return []
+    (left, _), (_, last) = axes.get_xlim(), axes.dataLim.intervalx
+    axes.hlines(list(counted.values()), left, last, color="#8a8fa3", linewidth=0.8, linestyle="--")
+    now = (evals[-1].val_loss if evals else None) or 0.0
+    lead = {"arrowstyle": "-", "color": "#8a8fa3", "linewidth": 0.8, "relpos": (0, 0.5)}
+    labels, beaten = [], []
+    for name, value in sorted(counted.items(), key=lambda item: item[1]):
+        step, said = first_below(evals, value), f"{name} {value:.2f}"
+        if step is not None:
+            said += f"\nbeaten by step {step:,}" + (", not at the end" if now >= value else "")
+            beaten.append((step, value))
+        labels.append(
+            axes.annotate(said, (last, value), (0, 0), "data", "axes fraction", lead, va="center", fontsize=8)
+        )
+    if beaten:
+        axes.plot(
+            [step for step, _ in beaten], [value for _, value in beaten], color="#d9822b", marker="D", markersize=6,
+            markeredgecolor="white", linestyle="", zorder=3, label="first evaluation below the line",
+        )  # fmt: skip
+    axes.set_xlim(left, last)
+    return labels
+
+
+def _place(figure: Figure, axes: Axes, labels: Sequence[Annotation]) -> None:
+    """Labels right of the curves, in room made for them, each as near to the height of its line as others let it."""
+    from matplotlib.text import Text
+
+    figure.draw_without_rendering()  # all but the labels has its place now
+    frame, texts = axes.get_window_extent(), [Text.get_window_extent(label) for label in labels]
+    margin = 0.03
+    room = 1.5 * margin + max(text.width for text in texts) / frame.width
+    (left, last), (low, high) = axes.get_xlim(), axes.get_ylim()
+    axes.set_xlim(left, left + (last - left) / (1 - room))
+    axes.set_xticks([tick for tick in axes.get_xticks() if left <= tick <= last])
+    wanted = [(label.xy[1] - low) / (high - low) for label in labels]
+    for label, height in zip(
+        labels, apart(wanted, 1.3 * max(text.height for text in texts) / frame.height), strict=True
+    ):
+        label.set_position((1 - room + margin, height))
+
+
+def apart(wanted: Sequence[float], gap: float) -> list[float]:
+    """Places between 0 and 1 that are `gap` from each other and half of it from both ends, and together as near as can
+    be to those that are wanted, which ascend: neighbours that are too close move as one, around their middle."""
+    groups: list[list[float]] = []
+    for i, place in enumerate(wanted):
+        groups.append([place - i * gap])
+        while len(groups) > 1 and fmean(groups[-2]) > fmean(groups[-1]):
+            groups[-2:] = [groups[-2] + groups[-1]]
+    free = [fmean(group) for group in groups for _ in group]
+    highest = 1 - gap * (len(free) - 0.5)
+    return [max(gap / 2, min(place, highest)) + i * gap for i, place in enumerate(free)]
 
 
 def _times(factor: float, values: Any) -> Any:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from matplotlib.text import Text
 from PIL import Image
 
 from model import ConfigError, GPTConfig
 from tests.training.tiny import tiny_recipe
-from training.artifacts import append_sample, draw_loss, from_yaml, smooth, to_yaml, write_recipe
+from training.artifacts import apart, append_sample, draw_loss, from_yaml, loss_figure, smooth, to_yaml, write_recipe
 from training.config import Recipe, TrainConfig
 from training.events import BaselinesKnown, Evaluated, Event, Sampled, Started, Stepped
 from training.presets import PRESETS
@@ -113,8 +116,8 @@ def test_the_loss_is_drawn(tmp_path: Path) -> None:
     counted = BaselinesKnown(1, 0.1, {"uniform": 9.0, "bigram": 2.5}, {"uniform": 6.5, "bigram": 1.8})
     draw_loss(tmp_path / "loss.svg", [Started(0, 0.0, 40, 10, "cpu", 2.0), counted, *events], "run")
     whole = (tmp_path / "loss.svg").read_text(encoding="utf-8")
-    assert {word for word in ("bits per byte", "bigram", "uniform") if f"<!-- {word} -->" in whole} == {
-        "bits per byte", "bigram",  # the uniform is far above the first loss
+    assert {word for word in ("bits per byte", "bigram 2.50", "uniform") if f"<!-- {word}" in whole} == {
+        "bits per byte", "bigram 2.50",  # the uniform is far above the first loss
     }  # fmt: skip
     assert "bits per byte" not in plain
 
@@ -127,6 +130,45 @@ def test_the_legend_has_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("matplotlib.legend.Legend._find_best_position", look)
     draw_loss(tmp_path / "loss.png", [Stepped(i, i * 0.1, 4 / i, 1e-3, 1.0, 100.0) for i in range(1, 5)], "a run")
+
+
+@pytest.mark.parametrize("evaluated", [{0: 4.6, 20: 3.55, 40: 2.1, 60: 3.6}, {0: 9.0, 60: 8.0}, {}])
+@pytest.mark.parametrize("known", [(4.5, 3.62, 3.6, 3.58, 3.5), (4.5, 4.49, 4.48, 4.47, 1.0), (0.91, 0.9)])
+def test_the_words_at_the_lines_do_not_overlap(evaluated: dict[int, float], known: tuple[float, ...]) -> None:
+    """Neither each other, nor the curves, the second axis or the legend; each tells when the validation was first below
+    its line, and a diamond stands there."""
+    nats = dict(zip(("uniform", "unigram", "bigram", "trigram", "back-off"), known, strict=False))
+    events: list[Event] = [Started(0, 0.0, 60, 10, "cpu", 2.0), BaselinesKnown(0, 0.1, nats, nats)]
+    events += [Stepped(i, i * 0.1, 4.6 - i / 60, 1e-3, 1.0, 100.0) for i in range(1, 61)]
+    events += [Evaluated(step, step * 0.1, None, loss, loss, True) for step, loss in evaluated.items()]
+    figure = loss_figure(events, "run")
+    figure.draw_without_rendering()
+    (axes,), (legend,) = figure.axes, figure.legends
+    boxes = [Text.get_window_extent(label) for label in axes.texts]
+    frame, ends = axes.get_window_extent(), axes.transData.transform((60, 0))[0]
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1 for box in boxes)
+    assert all(ends < box.x0 for box in boxes)
+    assert legend.get_window_extent().y1 < frame.y0
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    below = {name: [step for step, loss in evaluated.items() if step and loss < value] for name, value in nats.items()}
+    lost = {name for name, value in nats.items() if below[name] and evaluated[60] >= value}
+    assert {label.get_text() for label in axes.texts} == {
+        f"{name} {nats[name]:.2f}"
+        + (f"\nbeaten by step {steps[0]}" if steps else "")
+        + (", not at the end" if name in lost else "")
+        for name, steps in below.items()
+    }
+    diamonds = [line for line in axes.lines if line.get_marker() == "D"]
+    drawn = {tuple(np.asarray(point)) for line in diamonds for point in line.get_xydata()}
+    assert drawn == {(steps[0], nats[name]) for name, steps in below.items() if steps}
+
+
+def test_places_are_apart_and_near_to_where_they_are_wanted() -> None:
+    assert apart([0.2, 0.5, 0.8], 0.1) == pytest.approx([0.2, 0.5, 0.8])
+    assert apart([0.2, 0.5, 0.5, 0.5], 0.1) == pytest.approx([0.2, 0.4, 0.5, 0.6])
+    assert apart([0.0, 0.01, 0.99, 1.0], 0.1) == pytest.approx([0.05, 0.15, 0.85, 0.95])
+    assert apart([0.3, 0.32, 0.4], 0.1) == pytest.approx([0.24, 0.34, 0.44])
+    assert apart([], 0.1) == []
 
 
 def test_a_running_mean_has_no_lag_at_its_start() -> None:
