@@ -98,7 +98,8 @@ class Compare:
             path.write_text(table_of(curves), encoding="utf-8", errors="replace", newline="")
         elif kind == "png" and len(curves) == 1:
             path = place_for(name, "png")
-            draw_loss(path, [*curves[0].steps, *curves[0].evals], curves[0].name)
+            known = [e for e in curves[0].run.log.since(0)[0] if isinstance(e, Started | BaselinesKnown)]
+            draw_loss(path, [*known, *curves[0].steps, *curves[0].evals], curves[0].name)
         else:
             raise JobError("A chart can be had as html or csv, that of one run also as png.")
         return ready(path)

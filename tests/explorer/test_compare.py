@@ -236,6 +236,15 @@ def test_the_table_holds_every_measurement(server: Server, call: Call) -> None:
     assert table_of([]).count("\n") == 1
 
 
+def test_the_picture_has_what_that_of_the_run_has(server: Server, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines of counting alone and the axis in bits per byte as well."""
+    drawn: list[Event] = []
+    monkeypatch.setattr("explorer.compare.draw_loss", lambda path, events, title: drawn.extend(events))
+    happened: list[Event] = [*steps(100)[:-1], BaselinesKnown(1, 0.1, {"unigram": 3.45}, {"unigram": 2.4})]
+    call("export", models=[write(server, "a", happened)], kind="png")
+    assert sorted(map(str, drawn)) == sorted(map(str, happened))
+
+
 def test_the_picture_and_what_cannot_be_made(server: Server, call: Call) -> None:
     ref = write(server, "a", steps(100), name="</title>x" * 5)
     reply = call("export", models=[ref], kind="png")
