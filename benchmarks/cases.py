@@ -33,10 +33,11 @@ from model import open_checkpoint  # noqa: E402
 from tests.model.formats.stand_ins import CHARACTERS, LyricsGPT, randomise, save  # noqa: E402
 from training.cleaning import TWEETS, clean, marked  # noqa: E402
 from training.corpus import read_corpus  # noqa: E402
-from training.data import build_tokenizer  # noqa: E402
+from training.data import build_tokenizer, documents_of  # noqa: E402
 from training.distill import shared_rows  # noqa: E402
 from training.evaluate import evaluate  # noqa: E402
 from training.presets import PRESETS  # noqa: E402
+from training.recital import recite  # noqa: E402
 from training.units import both, in_bits  # noqa: E402
 from training.verbatim import Index  # noqa: E402
 
@@ -117,9 +118,10 @@ def compared(scratch: Path, corpus: Path, name: str, shared: Sequence[object], e
 
 
 def recited(folder: Path, path: Path) -> tuple[int, float, float]:
-    """How many tweets a run was asked for, and the shares that came back to the letter and that came to an end."""
+    """How many tweets a run was asked for, or lines where it read a stream, and the shares that came back to the letter
+    and that came to an end."""
     said = run("training.recital", folder, path, "--column", "text")
-    found = re.search(r"(\d+) documents: exact ([\d.]+), stopped ([\d.]+)", said)
+    found = re.search(r"(\d+) (?:documents|lines): exact ([\d.]+), stopped ([\d.]+)", said)
     assert found is not None
     return int(found[1]), float(found[2]), float(found[3])
 
@@ -134,7 +136,11 @@ def tweets(path: Path, scratch: Path, minutes: float) -> Report:
     ours = ("--column", "text", "--preset", "tweets")
     documents = train(scratch / "documents", path, *ours)
     blocks = train(scratch / "blocks", path, *ours, "--cut", "blocks", "--batch-size", 8)  # as many tokens
-    known, streamed = (recited(scratch / name, path) for name in ("documents", "blocks"))
+    known, lines = (recited(scratch / name, path) for name in ("documents", "blocks"))
+    stream = open_checkpoint(scratch / "blocks")
+    assert stream.tokenizer is not None
+    asked = documents_of(corpus)[: recipe.max_documents]
+    streamed = recite(stream.model, stream.tokenizer, asked)  # as documents: does it write the end-of-text token?
     completed = run("model", scratch / "documents", "--prompt", PROMPT, "--tokens", 60, "--top-k", 1).strip()
     # with a split: does a teacher help a small student, do rows of another model's embedding?
     split = (*ours, "--max-documents", 3000, "--val-fraction", 0.1)
@@ -169,8 +175,10 @@ def tweets(path: Path, scratch: Path, minutes: float) -> Report:
             ("documents: come back to the letter from their first 6 words, and stop", "reproduces whole tweets",
              f"{known[1]:.1%} of {known[0]}"),
             ("documents: stop by themselves", "yes", f"{known[2]:.1%}"),
-            ("blocks: come back to the letter and stop", "no", f"{streamed[1]:.1%}"),
-            ("blocks: stop by themselves", "never", f"{streamed[2]:.1%}; training loss {told(blocks, 'loss', 4)}"),
+            ("blocks: come back to the letter and stop", "no", f"{streamed.exact:.1%}"),
+            ("blocks: stop by themselves", "never", f"{streamed.stopped:.1%}; training loss {told(blocks, 'loss', 4)}"),
+            ("blocks: go on to the letter up to the line break that parts two tweets", "–",
+             f"{lines[1]:.1%} of {lines[0]}"),
             (f"`{PROMPT}`", f"`{BY_HEART}`, then stops", f"`{completed}`, then stops" if completed == BY_HEART
              else f"`{completed}`"),
             (f"a teacher, 256 wide, 4 layers, dropout 0.3, {TAUGHT_ENTRIES:,} entries: validation loss", "–",
