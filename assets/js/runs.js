@@ -185,7 +185,7 @@
   }
 
   /** The curve that was asked for is drawn where the eye is: on a phone it stands below all the settings. */
-  function bringChart(tries = 40) {
+  function bringChart(tries = 200) {
     const chart = document.querySelector('[data-testid="loss"]');
     if (!chart || !chart.checkVisibility()) { if (tries) setTimeout(bringChart, 150, tries - 1); return; }  // its tab is being opened
     const {top} = chart.getBoundingClientRect();
