@@ -30,7 +30,7 @@ _ISSUED_STEP_S, _ISSUED_LAYER_S = 2e-3, 1.5e-3  # a step and each of its layers,
 _DECODED_LAYER_S = 0.6e-3  # a layer of one token that is decoded
 _MOST_ROWS = 1024
 _AT_ONCE, _MOST_AT_ONCE = 1.5e9, 64  # flops, and products, of one call
-_MEASURE_S, _FRESH_S = 0.05, 60.0
+_MEASURE_S, _CALLS, _FRESH_S = 0.05, 4, 60.0
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,10 @@ def _speed(rows: int, inner: int, columns: int, kind: torch.dtype, device: torch
     # In one call, where one is over too soon: others of this process may hold Python's lock between two of them.
     many = 1 if kind is torch.float32 else min(_MOST_AT_ONCE, math.ceil(_AT_ONCE / each))
     x, w = (torch.ones(many, *shape, device=device, dtype=kind) for shape in ((rows, inner), (inner, columns)))
-    best, begun = float("inf"), time.perf_counter()
+    best, calls, begun = float("inf"), 0, time.perf_counter()
     with one_thread():
-        while time.perf_counter() - begun < _MEASURE_S or best == float("inf"):
+        while time.perf_counter() - begun < _MEASURE_S or calls < _CALLS:  # a first one may have to wait for much
+            calls += 1
             before = time.perf_counter()
             x @ w
             if device.type != "cpu":
