@@ -310,7 +310,7 @@
 
   /** What a model's recipe asked for is not the next model's, unless the visitor chose it since. */
   function giveBack() {
-    for (const name of Object.keys(lent)) state.settings[name] = USUAL[name];
+    for (const [name, value] of Object.entries(lent)) if (state.settings[name] === value) state.settings[name] = USUAL[name];
     lent = {};
   }
 
@@ -417,7 +417,7 @@
 
   function settings(change) {
     Object.assign(state.settings, change);
-    for (const name of Object.keys(change)) delete lent[name];
+    for (const name of Object.keys(change)) delete lent[name]; // also where it is set to what it was
     if (state.model) state.next = knownNext(state.length) || state.next;
     announce();
     return ensure();

@@ -171,16 +171,17 @@ def test_sampling_of_one_recipe_is_not_the_next_models(server: Server, visit: Vi
     page = visit()
     arrived(page, "Decode")
 
-    def opens(ref: str) -> list[float]:
+    def opens(ref: str) -> tuple[float, int]:
+        """Temperature as it stands on the slider, and top-k as it is sent."""
         page.evaluate("ref => glass.decoder.open(null, ref)", ref)
         page.wait_for_function("ref => glass.decoder.state.ref === ref && !glass.decoder.state.busy", arg=ref)
-        return [float(here(page, name).input_value()) for name in ("temperature",)]
+        return float(here(page, "temperature").input_value()), page.evaluate("glass.decoder.state.settings.top_k")
 
-    assert opens("run:cold") == [0.3]
-    assert opens("shipped:tales") == [1]
-    assert opens("run:cold") == [0.3]
+    assert opens("run:cold") == (0.3, 20)
+    assert opens("shipped:tales") == (1, 0)
+    assert opens("run:cold") == (0.3, 20)
     set_range(page, "temperature", 0.7)
-    assert opens("shipped:tales") == [0.7]
+    assert opens("shipped:tales") == (0.7, 0)
     shutil.rmtree(place)
 
 
