@@ -353,6 +353,8 @@ def _said(stage: str, ready: bool, news: dict[str, Any], message: str, job: Job,
         return "The job was deleted at the Hub." + bring
     if seconds is not None and job.limit_s and seconds >= job.limit_s:
         return f"It ran into its time limit of {job.limit_s / 60:,.0f} minutes.{bring} Send it with a longer one."
+    if "stopped" in news and not ready:
+        return f"Its time was over before the training had begun.{bring} Send it with a longer one."
     return f"It failed{why}.{told}{bring}"
 
 

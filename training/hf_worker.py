@@ -10,7 +10,7 @@ pip nor the training see it.
 
 from __future__ import annotations
 
-import importlib
+import importlib.metadata
 import json
 import os
 import signal
@@ -47,17 +47,27 @@ def say(**news: Any) -> None:
 
 
 def install(requirements: Path, on_gpu: bool, environment: dict[str, str]) -> int:
-    """Install what is missing; pip leaves alone what fits already. Without a GPU torch comes without CUDA's 3 GB."""
+    """Install what is missing, all of it by one pip. Without a GPU torch comes without CUDA's 3 GB."""
+    lines = requirements.read_text(encoding="utf-8").splitlines()
+    missing = [pin for line in lines if (pin := line.partition("#")[0].strip()) and not _installed(pin)]
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--root-user-action=ignore"]
-    torch = next(line for line in requirements.read_text(encoding="utf-8").splitlines() if line.startswith("torch=="))
-    todo = [[*pip, "-r", str(requirements)]]
-    if not on_gpu:
-        todo.insert(0, [*pip, torch, "--index-url", CPU_WHEELS])
+    todo = [[*pip, *missing]] if missing else []
+    if not on_gpu and (torch := [pin for pin in missing if pin.startswith("torch==")]):
+        todo.insert(0, [*pip, *torch, "--index-url", CPU_WHEELS])
     for command in todo:
         if code := subprocess.run(command, env=environment, check=False).returncode:
             return code
     importlib.invalidate_caches()
     return 0
+
+
+def _installed(pin: str) -> bool:
+    """Whether a package is here in the version of its pin; `2.13.0+cu130` is 2.13.0."""
+    name, _, version = pin.partition("==")
+    try:
+        return importlib.metadata.version(name).partition("+")[0] == version
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 def _train(job: dict[str, Any], place: Path, out: Path, environment: dict[str, str], until: float) -> int:

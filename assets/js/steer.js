@@ -117,7 +117,7 @@
         `Show the other ${count(list.length - FEW)} rows`) : null;
       node.replaceChildren(h('h3', { class: 'g-title' }, `Step ${count(found.step)}, closely`),
         h('p', { class: 'g-say' }, 'The batch that was just learnt from, each token coloured by what it cost before the update (nats; the stronger, the more of a surprise). ',
-          h('span', { class: 'g-cost-key', 'aria-hidden': 'true' }, '0', h('i', {}), shade.most.toFixed(1))),
+          h('span', { class: 'g-cost-key', 'aria-hidden': 'true' }, '0', h('i', {}), shade.most.toFixed(1) + ' or more')),
         h('p', { class: 'g-step-sum' }, 'Mean ', h('b', { 'data-testid': 'step-loss' }, fixed(found.loss, 4)), ` nats per token${factor === null ? '' : `, ${fixed(glass.losses.bits(found.loss, factor))} bits per byte`}; learning rate `, h('b', {}, rate(found.learning_rate)), '; gradient norm ', h('b', {}, fixed(found.grad_norm, 3)), '.'),
         box, h('div', { class: 'g-step-more' }, more, found.more ? h('small', {}, `${count(found.more)} more row${found.more > 1 ? 's of the batch are' : ' of the batch is'} not shown here.`) : null), reading,
         h('div', { class: 'g-loss-table g-step-layers' }, layers(found.parts)),

@@ -20,7 +20,7 @@ from explorer.jobs import JobError, Jobs, Run
 from explorer.limits import Limits
 from explorer.server import Server
 from tests.explorer.tiny import LONG, PATIENCE, TEXT, over, stand_still, tiny_recipe, tiny_trainer, until
-from training.events import Evaluated, Event, Failed, Paused, Started, Stepped
+from training.events import Evaluated, Event, Failed, Finished, Paused, Started, Stepped
 from training.runs import RunFolder, RunInfo
 
 Submit = Callable[..., Run]
@@ -155,8 +155,8 @@ def gone(refs: list[weakref.ref[Any]]) -> bool:
     """Whether all are gone within a while: the thread of a training lives on for an instant after its last event."""
     until_ = time.monotonic() + PATIENCE
     while any(ref() is not None for ref in refs) and time.monotonic() < until_:
-        gc.collect()
-        time.sleep(0.01)
+        gc.collect()  # much work with all that the page loads
+        time.sleep(0.1)
     return all(ref() is None for ref in refs)
 
 
@@ -170,6 +170,7 @@ def test_a_run_that_is_over_holds_no_weights_and_no_text(jobs: Jobs, server: Ser
         assert refs[0]().snapshot is not None
     if ends.startswith("stopped"):
         jobs.control(run_id, "stop", "x")
+    until(jobs.find(run_id), Failed if ends == "failed" else Finished)
     assert gone(refs)
     run = jobs.find(run_id)
     assert (run.state, run.trainer) == (ends.split()[0], None)

@@ -84,5 +84,6 @@ def together(arguments: list[str], trouble: Trouble) -> dict[str, Any]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background has to ignore Ctrl-C
     training.resume.SHARE = 1e9  # write as often as asked for, whatever it costs
     print(json.dumps([together(arguments, trouble) for arguments, trouble in json.loads(sys.argv[1])]))

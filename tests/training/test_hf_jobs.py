@@ -7,10 +7,13 @@ import ast
 import contextlib
 import json
 import re
+import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from huggingface_hub import constants
 from model import open_checkpoint
 from tests.hf_jobs_server import GOOD, NO_JOBS, NO_REPOS, OTHER, POOR, READER, JobsHub
 from tests.training.tiny import TEXT
-from training import hf_jobs
+from training import hf_jobs, hf_worker
 from training.flags import parser
 from training.hf_jobs import CPU_IMAGE, GPU_IMAGE, NEW_GPU_IMAGE, Job, Look
 from training.hf_payload import PINS, ROOT, Order, order_of, parcel, pins
@@ -171,12 +174,13 @@ def test_a_job_that_is_cancelled_or_out_of_time_leaves_what_it_learnt(
     make: Callable[..., JobsHub], tmp_path: Path
 ) -> None:
     hub = make()
-    job = sent(ordered(tmp_path, "--steps", "1000000"))
+    job, begun = sent(ordered(tmp_path, "--steps", "1000000")), time.monotonic()
     for _ in range(int(10 * PATIENCE)):
         if (looked := hf_jobs.look(job, GOOD)).step is not None:
             break
         threading.Event().wait(0.1)
     assert (looked.stage, looked.say, looked.over) == ("running", "It trains.", False)
+    to_begin = time.monotonic() - begun
     hf_jobs.cancel(job, GOOD)
     found = over(hub, job)
     assert (found.stage, found.ready) == ("canceled", True), hub.jobs[job.id].lines
@@ -188,7 +192,7 @@ def test_a_job_that_is_cancelled_or_out_of_time_leaves_what_it_learnt(
 
     # The worker stops in time by itself: the same files, with less time in job.json.
     files = {name: body for name, body in hub.repositories[job.repo].files.items() if name != "run.zip"}
-    told = json.loads(files["job.json"]) | {"train_s": 12}
+    told = json.loads(files["job.json"]) | {"train_s": 1.5 * to_begin}
     hub.repositories[job.repo].files = files | {"job.json": json.dumps(told).encode()}
     again = hub.start("ada", hub.jobs[job.id].spec)
     second = Job(again.id, "ada", job.run, job.name, job.flavor, job.price, job.limit_s, job.url)
@@ -209,6 +213,29 @@ def test_a_training_that_fails_says_why_and_leaves_its_log(make: Callable[..., J
     assert found.say.endswith("It left no run.")
     assert any("Root Cause" in line for line in found.lines)
     assert not [line for line in found.lines if line.startswith(MARK)]
+
+
+def test_only_what_is_missing_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> Any:
+        commands.append(command[command.index("install") + 1 :])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert hf_worker.install(ROOT / "requirements.txt", False, {}) == 0
+    assert commands == []  # all of it is here, or these tests would not run
+    wanted = tmp_path / "requirements.txt"
+    wanted.write_text(f"# pins\ntorch==0.1\nnumpy=={version('numpy')}\nno-such-package==1.0  # why\n")
+    assert hf_worker.install(wanted, False, {}) == 0
+    quiet = ["--quiet", "--root-user-action=ignore"]
+    assert commands == [
+        [*quiet, "torch==0.1", "--index-url", hf_worker.CPU_WHEELS],
+        [*quiet, "torch==0.1", "no-such-package==1.0"],
+    ]
+    commands.clear()
+    assert hf_worker.install(wanted, True, {}) == 0
+    assert commands == [[*quiet, "torch==0.1", "no-such-package==1.0"]]
 
 
 # ---- what is sent -------------------------------------------------------------------------------------------------
@@ -420,6 +447,9 @@ def test_news_are_read_from_whatever_a_log_holds(hub: JobsHub, tmp_path: Path) -
     assert (found.step, found.loss, found.lines[-2]) == (1, 2.0, "the token is …")
     assert found.lines[0] == "Collecting torch"
     assert "\x1b" not in "".join(found.lines)
+    running.lines = [f'{MARK}{{"stopped": "its time is nearly over"}}', "SignalException"]
+    said = "Its time was over before the training had begun. It left no run. Send it with a longer one."
+    assert hf_jobs.look(job, GOOD).say == said
     hub.fail["/logs"] = (500, "no")
     assert hf_jobs.look(job, GOOD).lines == ()  # a log that cannot be had hides nothing else
 
