@@ -42,6 +42,8 @@ PICTURES = ROOT / "test-artifacts"
 START_SECONDS = 180
 DESK: ViewportSize = {"width": 1440, "height": 900}
 PHASES = pytest.StashKey[dict[str, pytest.TestReport]]()
+LEAVING = "AbortError: signal is aborted without reason"
+"""What Gradio's client logs, sometimes late, when its page is left while it listens to the server; ours never aborts."""
 expect.set_options(timeout=30_000)  # as long as Playwright waits for everything else
 
 Visit = Callable[..., Page]
@@ -135,7 +137,7 @@ def watch(page: Page, note: Callable[[str], None]) -> None:
             note(f"request leaves this machine: {url}")
 
     def console(message: ConsoleMessage) -> None:
-        if message.type == "error":
+        if message.type == "error" and not message.text.startswith(LEAVING):
             note(f"console: {message.text} ({message.location.get('url')})")
 
     def dialog(box: Dialog) -> None:
