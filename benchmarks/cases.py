@@ -86,13 +86,14 @@ def train(folder: Path, corpus: Path, *arguments: object) -> dict[str, Any]:
         "steps": last,
         "loss": statistics.fmean(e["loss"] for e in events if e["event"] == "step" and e["step"] > last - 100),
         "val_loss": min((event["val_loss"] for event in evals if "val_loss" in event), default=None),
-        "bytes_per_token": began_with["bytes_per_token"],
+        "val_loss bytes": began_with["bytes_per_token"],
+        "loss bytes": began_with.get("train_bytes_per_token", began_with["bytes_per_token"]),
     }
 
 
 def told(done: dict[str, Any], which: str = "val_loss", digits: int = 3) -> str:
     """A loss of a training in both units."""
-    return both(done[which], in_bits(done[which], done["bytes_per_token"]), digits)
+    return both(done[which], in_bits(done[which], done[f"{which} bytes"]), digits)
 
 
 def steps_within(minutes: float, most: int, scratch: Path, corpus: Path, *arguments: object) -> int:
@@ -112,7 +113,7 @@ def compared(scratch: Path, corpus: Path, name: str, shared: Sequence[object], e
     for which, more in (("without", ()), ("with", extra)):
         done = [train(scratch / f"{name} {which} {seed}", corpus, *shared, *more, "--seed", seed) for seed in SEEDS]
         losses = [one["val_loss"] for one in done]
-        bits = statistics.fmean(in_bits(one["val_loss"], one["bytes_per_token"]) or 0.0 for one in done)
+        bits = statistics.fmean(in_bits(one["val_loss"], one["val_loss bytes"]) or 0.0 for one in done)
         said.append(f"{statistics.fmean(losses):.3f} ± {statistics.stdev(losses):.3f} ({bits:.3f}) {which}")
     return ", ".join(said)
 

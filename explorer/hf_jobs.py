@@ -26,7 +26,7 @@ from model import ConfigError
 from model.checkpoint import write_atomically
 from training import hf_jobs
 from training.hf_account import JobsError, hardware
-from training.hf_jobs import Job, Look
+from training.hf_jobs import FIGURES, Job, Look
 from training.hf_payload import Order
 from training.presets import PRESETS
 from training.runs import LONGEST_NAME
@@ -34,7 +34,7 @@ from training.runs import LONGEST_NAME
 _FOLDER = ".hf-jobs"  # in the folder of runs; hidden, as what is no run is there
 _KEPT = 50  # jobs of a visitor
 _AT_ONCE = 4  # jobs that are asked about at the same moment
-_FIGURES = ("seconds", "cost", "step", "steps", "loss", "val_loss", "bytes_per_token")
+_FIGURES = ("seconds", "cost", *FIGURES)
 _NEWS = ("stage", "say", *_FIGURES, "ready", "lines")
 _NAME_OF = Callable[[str, str], str]
 

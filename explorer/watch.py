@@ -125,6 +125,7 @@ def beginning(run: Run) -> dict[str, Any]:
     copied = next((event for event in first if isinstance(event, Copied)), None)
     return {
         "nats_to_bits": in_bits(1.0, started.bytes_per_token if started else None),
+        "train_nats_to_bits": in_bits(1.0, started.learnt_bytes_per_token if started else None),
         "unseen": new_tokens(started),
         "copied": None if copied is None else {"rows": copied.rows, "of": copied.of, "tokens": copied.tokens[:_LISTED]},
         "from": {"teacher": called(train.teacher), "embeddings": called(train.embeddings_from)},

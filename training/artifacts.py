@@ -127,7 +127,7 @@ def loss_figure(events: Sequence[Event], title: str) -> Figure:
         nats = math.log(2) * size  # of a bit per byte
         axes.secondary_yaxis(
             "right", functions=(functools.partial(_times, 1 / nats), functools.partial(_times, nats))
-        ).set_ylabel("bits per byte")
+        ).set_ylabel("bits per byte" + (" (validation)" if evals else ""))
     axes.set_title(title.replace("$", r"\$"))  # matplotlib would read a formula between two dollar signs
     axes.spines["top"].set_visible(False)
     counted = next((event.nats for event in events if isinstance(event, BaselinesKnown)), {})

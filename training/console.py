@@ -93,7 +93,7 @@ class _Voice:
 
     def __init__(self, bar: tqdm[Any], before: Sequence[Event]) -> None:
         self._bar = bar
-        self._bytes: float | None = None  # of a token
+        self._bytes: float | None = None  # of a token of the training
         self._counted: dict[str, float] = {}
         self._beaten: set[str] = set()
         for event in before:
@@ -102,7 +102,7 @@ class _Voice:
     def _note(self, event: Event) -> list[str]:
         """Remember what later lines need; the counting models that are beaten for the first time."""
         if isinstance(event, Started):
-            self._bytes = event.bytes_per_token
+            self._bytes = event.learnt_bytes_per_token
         if isinstance(event, BaselinesKnown):
             self._counted = event.nats
         if not isinstance(event, Evaluated) or event.val_loss is None:

@@ -70,6 +70,10 @@ class Blocks:
             window = self.val[rows].long()
             yield window[:, :-1], window[:, 1:]
 
+    def firsts(self) -> Tensor:
+        """(1,) the token of the training that is no target."""
+        return self.train[:1]
+
     def sequences(self) -> tuple[list[Tensor], list[Tensor]]:
         """(train, held out) as lists of id tensors (N,) that no context crosses: here one each, none where empty."""
         return [self.train], [self.val] if len(self.val) else []
@@ -121,6 +125,11 @@ class Sequences:
         chosen = torch.arange(wanted) * len(self.val_spans) // wanted
         for rows in torch.split(chosen, batch_size):
             yield _padded(self.val, self.val_spans[rows])
+
+    def firsts(self) -> Tensor:
+        """(D,) the tokens of the training that are no target: the first of each document."""
+        begin, end = self.train_documents.T
+        return self.train[begin[begin < end]]
 
     def sequences(self) -> tuple[list[Tensor], list[Tensor]]:
         """(train, held out) as lists of id tensors (N,) that no context crosses: a document each."""

@@ -83,7 +83,9 @@ class Course:
         self.evals = [event for event in events if isinstance(event, Evaluated)]
         self.held_out = [(e.step, e.val_loss, e.loss) for e in self.evals if e.val_loss is not None]
         self.baselines: dict[str, float] = next((e.nats for e in events if isinstance(e, BaselinesKnown)), {})
-        self.bytes_per_token = next((e.bytes_per_token for e in events if isinstance(e, Started)), None)
+        started = next((event for event in events if isinstance(event, Started)), None)
+        self.bytes_per_token = started.bytes_per_token if started else None
+        self.learnt_bytes_per_token = started.learnt_bytes_per_token if started else None
         changes = [event for event in events if isinstance(event, Changed)]
         self.rate = changes[-1].rate if changes else 1.0
         self.failed = next((event for event in events[-1:] if isinstance(event, Failed)), None)
@@ -91,9 +93,13 @@ class Course:
         self.came_to_its_end = bool(events) and isinstance(events[-1], Finished) and events[-1].reason != "stopped"
         self.first_step = self.steps[0].step if self.steps else 0
 
-    def told(self, loss: float, digits: int = 2) -> str:
-        """A loss in nats per token, and in brackets in bits per byte where the bytes of a token are known."""
-        return both(loss, in_bits(loss, self.bytes_per_token), digits)
+    def held(self, loss: float) -> str:
+        """A loss on held-out text in nats per token, and in brackets in bits per byte where these are known."""
+        return both(loss, in_bits(loss, self.bytes_per_token), 2)
+
+    def learnt(self, loss: float, digits: int = 2) -> str:
+        """The same of a training loss: its tokens have other bytes."""
+        return both(loss, in_bits(loss, self.learnt_bytes_per_token), digits)
 
     @property
     def size(self) -> int:
@@ -168,9 +174,9 @@ def diverging(course: Course) -> Diagnosis | None:
     if since is None or not lasting:
         return None
     step, now = course.steps[max(0, since)].step, windows[-1][1]
-    rose = f"is {course.told(now)}, and was {course.told(best)} at best"
+    rose = f"is {course.learnt(now)}, and was {course.learnt(best)} at best"
     if back:  # it has come down a moment ago
-        rose = f"rose from {course.told(best)} to {course.told(peak)}, and is {course.told(now)} now"
+        rose = f"rose from {course.learnt(best)} to {course.learnt(peak)}, and is {course.learnt(now)} now"
     sentence = (
         f"Diverging since about step {step:,}: the loss {rose}. The updates are too large: lower the learning rate."
     )
@@ -194,8 +200,8 @@ def overfitting(course: Course) -> Diagnosis | None:
     if now is None or now >= min(then, val, course.baselines.get("unigram", then)):
         return None
     sentence = (
-        f"Overfitting since step {step:,}: the validation rose from {course.told(best)} to {course.told(val)} while "
-        f"the training loss fell to {course.told(now)}. It learns its text by heart"
+        f"Overfitting since step {step:,}: the validation rose from {course.held(best)} to {course.held(val)} while "
+        f"the training loss fell to {course.learnt(now)}. It learns its text by heart"
     )
     sentence += f"; the weights of step {step:,}, the best, are kept." if step else "."
     dropout = Remedy("Fork there, with dropout", "fork", step=step, changes={"dropout": 0.2})
@@ -218,10 +224,10 @@ def not_falling(course: Course) -> Diagnosis | None:
     risen = max(median(course.losses[i : i + size]) for i in range(0, made - size + 1, size)) > course.start + RISEN
     large = risen or (unigram is not None and now < unigram * (1 + FALLEN))
     known = "it began at" if unigram is None else "how frequent each token is already gives"
+    line = course.learnt(against) if unigram is None else course.held(against)
     cause = "large: the loss rose at first" if risen else "large: it learns nothing beyond that" if large else "small"
     sentence = (
-        f"Not falling: {course.told(now)} after {made:,} steps, and {known} {course.told(against)}. The learning rate "
-        f"is too {cause}."
+        f"Not falling: {course.learnt(now)} after {made:,} steps, and {known} {line}. The learning rate is too {cause}."
     )
     label, factor = ("a tenth of the rate", 0.1) if large else ("ten times the rate", 10.0)
     return Diagnosis("not falling", sentence, None, (_at_a_rate(course, label, _factor(course, factor)),))
@@ -239,8 +245,8 @@ def plateau(course: Course) -> Diagnosis | None:
         return None
     if not course.held_out and course.window() < BY_HEART:
         return None
-    what = "validation" if course.held_out else "training loss"
-    sentence = f"Standing still: the {what} has been at {course.told(late[0][1])} since step {late[0][0]:,}."
+    what, told = ("validation", course.held) if course.held_out else ("training loss", course.learnt)
+    sentence = f"Standing still: the {what} has been at {told(late[0][1])} since step {late[0][0]:,}."
     halve = Remedy("Halve the rate", "change", rate=_factor(course, 0.5))
     return Diagnosis("plateau", sentence, late[0][0], () if course.over else (halve, _stop(course)))
 
@@ -249,14 +255,14 @@ def by_heart(course: Course) -> Diagnosis | None:
     """Nothing is held out, and the text is known."""
     if course.held_out or course.window() >= BY_HEART:
         return None
-    said = f"the training loss is {course.told(course.window(), 3)}, {course.over_what}"
+    said = f"the training loss is {course.learnt(course.window(), 3)}, {course.over_what}"
     return Diagnosis("by heart", f"It knows its text by heart: {said}.")
 
 
 def well(course: Course) -> Diagnosis:
     """Nothing is known to be wrong: what the validation beats, and since when, or which way the loss went so far."""
     now, start, unigram = course.window(), course.start, course.baselines.get("unigram")
-    fell = f"the training loss fell from {course.told(start)} to {course.told(now)}, {course.over_what}"
+    fell = f"the training loss fell from {course.learnt(start)} to {course.learnt(now)}, {course.over_what}"
     if not course.held_out and now < start:
         return Diagnosis("well", f"All well: {fell}.")
     beaten = None
@@ -267,15 +273,17 @@ def well(course: Course) -> Diagnosis:
     if beaten is not None:
         name, since = beaten
         best = min(val for _, val, _ in course.held_out)
-        said = f"on held-out text it beats {_SAID[name]} since step {since:,}; its lowest loss is {course.told(best)}"
+        said = f"on held-out text it beats {_SAID[name]} since step {since:,}; its lowest loss is {course.held(best)}"
         sentence = f"All well: {said}."
         return Diagnosis("well", sentence, since)
     if now >= start:
-        sentence = f"he training loss was {course.told(start)} at first and is {course.told(now)}. It is early to say"
+        sentence = (
+            f"he training loss was {course.learnt(start)} at first and is {course.learnt(now)}. It is early to say"
+        )
         sentence = f"Not well yet: t{sentence} why." if now > start + RISEN else f"T{sentence} more."
     elif unigram is not None and now >= unigram and len(course.losses) >= STEPS:
         sentence = f"Slow: {fell} of {len(course.losses):,}"
-        sentence += f", and how frequent each token is already gives {course.told(unigram)}."
+        sentence += f", and how frequent each token is already gives {course.held(unigram)}."
     else:
         sentence = f"So far so good: {fell}. It is early to say more."
     return Diagnosis("early", sentence)

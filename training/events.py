@@ -27,7 +27,9 @@ class Event:
 @dataclass(frozen=True)
 class Started(Event):
     """The first line of a run. bytes_per_token: of a target on average, of those held out where there are any;
-    processes: how many train together, where several do; unseen, spelling: see training/unseen.py, where there is such.
+    train_bytes_per_token: of those of the training, where others are held out (a byte-pair vocabulary is learnt on the
+    training part, whose tokens are therefore longer); processes: how many train together, where several do; unseen,
+    spelling: see training/unseen.py, where there is such.
     """
 
     kind: ClassVar[str] = "started"
@@ -38,6 +40,13 @@ class Started(Event):
     processes: int | None = None
     unseen: float | None = None
     spelling: float | None = None
+    train_bytes_per_token: float | None = None
+
+    @property
+    def learnt_bytes_per_token(self) -> float | None:
+        """What parts a training loss in nats per token from bits per byte. Runs of before this was counted have only
+        the figure of what is held out."""
+        return self.train_bytes_per_token or self.bytes_per_token
 
 
 @dataclass(frozen=True)

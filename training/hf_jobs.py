@@ -54,6 +54,9 @@ export PYTHONPATH="$PWD/source"
 exec python3 -m training.hf_worker
 """
 
+#: What a job tells of its training.
+FIGURES = ("step", "steps", "loss", "val_loss", "bytes_per_token", "train_bytes_per_token")
+
 
 @dataclass(frozen=True)
 class Job:
@@ -94,6 +97,7 @@ class Look:
     loss: float | None = None
     val_loss: float | None = None
     bytes_per_token: float | None = None
+    train_bytes_per_token: float | None = None
     ready: bool = False
     lines: tuple[str, ...] = ()
 
@@ -158,7 +162,7 @@ def look(job: Job | str, token: str) -> Look:
     cost = None if price is None or seconds is None else price * seconds / 60
     say = _said(stage, ready, news, str(info.status.message or ""), known, seconds)
     plain = tuple(shown(line, 300) for line in lines if not line.startswith(MARK) and line.strip())
-    known_news = {name: news.get(name) for name in ("step", "steps", "loss", "val_loss", "bytes_per_token")}
+    known_news = {name: news.get(name) for name in FIGURES}
     ended_well = stage == "completed" and ready
     tail = plain[-_SHOWN:] if stage in OVER and not ended_well else ()
     return Look(known, stage, say, seconds, cost, **known_news, ready=ready, lines=tail)
@@ -304,11 +308,12 @@ def _log(job: Job, token: str) -> list[str]:
 
 
 def news_in(lines: list[str]) -> dict[str, Any]:
-    """What hf_worker.py told in the lines of a log: step, steps, loss, val_loss, bytes_per_token; failed, stopped,
-    uploaded. Anything else in a log is passed over, and so is a value of another kind."""
+    """What hf_worker.py told in the lines of a log: step, steps, loss, val_loss, bytes_per_token,
+    train_bytes_per_token; failed, stopped, uploaded. Anything else in a log is passed over, and so is a value of
+    another kind."""
     kinds: dict[str, type] = {
         "step": int, "steps": int, "uploaded": int, "loss": float, "val_loss": float, "bytes_per_token": float,
-        "failed": str, "stopped": str,
+        "train_bytes_per_token": float, "failed": str, "stopped": str,
     }  # fmt: skip
     found: dict[str, Any] = {}
     for line in lines:
@@ -437,9 +442,12 @@ def report(found: Look) -> list[str]:
     lines = [f"{found.job.name}: {found.say}", found.job.url]
     if found.step is not None:
         of = "" if found.steps is None else f" of {found.steps:,}"
-        size, losses = found.bytes_per_token, (("train loss", found.loss), ("validation", found.val_loss))
-        told = [f"{what} {both(loss, in_bits(loss, size), 3)}" for what, loss in losses if loss is not None]
-        unit = f" {unit_of(size)}" if told else ""
+        losses = (
+            ("train loss", found.loss, found.train_bytes_per_token or found.bytes_per_token),
+            ("validation", found.val_loss, found.bytes_per_token),
+        )
+        told = [f"{what} {both(loss, in_bits(loss, size), 3)}" for what, loss, size in losses if loss is not None]
+        unit = f" {unit_of(found.bytes_per_token)}" if told else ""
         lines.append(", ".join([f"step {found.step:,}{of}", *told]) + unit)
     if found.seconds is not None:
         cost = "" if found.cost is None else f", ${found.cost:.2f} so far"

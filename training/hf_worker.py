@@ -133,7 +133,8 @@ class _News:
             self._at = behind
             match event:
                 case Started():
-                    self._known["bytes_per_token"] = event.bytes_per_token
+                    sizes = (event.bytes_per_token, event.learnt_bytes_per_token)
+                    self._known |= dict(zip(("bytes_per_token", "train_bytes_per_token"), sizes, strict=True))
                 case Stepped():
                     self._known |= {"step": event.step, "loss": event.loss, "tokens_per_s": event.tokens_per_s}
                 case Evaluated(val_loss=float()):

@@ -117,12 +117,8 @@ def train_steps(
     if not state.begun:
         state.begun = True
         several = group.size if group.size > 1 else None
-        size, new = bytes_per_token(data, config.eval_tokens), None
-        if collects(tokenizer) and len(data.val):
-            new = unseen(train_counts(data), held_out_counts(data, config.eval_tokens), tokenizer)
-        share, spelling = (new.share, new.spelling) if new is not None else (None, None)
         parameters, device = model.parameter_count(), model.device.type
-        yield Started(state.step, 0.0, config.steps, parameters, device, size, several, share, spelling)
+        yield Started(state.step, 0.0, config.steps, parameters, device, *_sizes(data, config, tokenizer, several))
     while True:
         last = state.step >= config.steps
         first = state.measured < 0  # a fork begins at any step
@@ -311,11 +307,27 @@ def evaluate(
     return nats / count, nats / math.log(2) / size if size else None
 
 
+def _sizes(
+    data: Data, config: TrainConfig, tokenizer: Tokenizer, several: int | None
+) -> tuple[float | None, int | None, float | None, float | None, float | None]:
+    """What Started tells from bytes_per_token on."""
+    trained = train_counts(data)
+    if not len(data.val):
+        return _bytes_each(trained, data), several, None, None, None
+    held_out = held_out_counts(data, config.eval_tokens)
+    new = unseen(trained, held_out, tokenizer) if collects(tokenizer) else None
+    share, spelling = (new.share, new.spelling) if new is not None else (None, None)
+    return _bytes_each(held_out, data), several, share, spelling, _bytes_each(trained, data)
+
+
 def bytes_per_token(data: Data, eval_tokens: int) -> float | None:
     """UTF-8 bytes of a target on average: what parts nats a token from bits per byte. Of the very targets that
     `evaluate` measures, so that it is the ratio of its two figures; of all of the training where nothing is held out.
     None for a text without bytes."""
-    counts = held_out_counts(data, eval_tokens) if len(data.val) else train_counts(data)
+    return _bytes_each(held_out_counts(data, eval_tokens) if len(data.val) else train_counts(data), data)
+
+
+def _bytes_each(counts: Tensor, data: Data) -> float | None:
     return float(counts.double() @ data.token_bytes.double()) / max(1, int(counts.sum())) or None
 
 
@@ -330,10 +342,9 @@ def held_out_counts(data: Data, eval_tokens: int) -> Tensor:
 def train_counts(data: Data) -> Tensor:
     """(V,) how often each token is a target of the training."""
     counts = torch.zeros(len(data.token_bytes), dtype=torch.int64)
-    for ids in data.sequences()[0]:
-        for part in torch.split(ids[1:], _PIECE):  # nothing of a text that stays on disk is copied whole
-            counts += torch.bincount(part.long(), minlength=len(counts))
-    return counts
+    for part in torch.split(data.train, _PIECE):  # nothing of a text that stays on disk is copied whole
+        counts += torch.bincount(part.long(), minlength=len(counts))
+    return counts - torch.bincount(data.firsts().long(), minlength=len(counts))  # which nothing goes before
 
 
 def sample(model: GPT, tokenizer: Tokenizer, config: TrainConfig, tokens: int) -> str:

@@ -26,8 +26,8 @@ _log = logging.getLogger(__name__)
 class RunWriter:
     """Writes one run, for the thread that trains it.
 
-    loss, measured: of the last step and the last measurement that went by; bytes_per_token: what parts its nats per
-    token from bits per byte. Raises OSError where the disk is full.
+    loss, measured: of the last step and the last measurement that went by; bytes_per_token: what parts that
+    loss in nats per token from bits per byte. Raises OSError where the disk is full.
     """
 
     def __init__(self, folder: RunFolder, prepared: Prepared, group: Group) -> None:
@@ -54,7 +54,7 @@ class RunWriter:
     def note(self, event: Event) -> None:
         """An event went by: keep what the next checkpoint says of itself."""
         if isinstance(event, Started):
-            self.bytes_per_token = event.bytes_per_token
+            self.bytes_per_token = event.learnt_bytes_per_token
         if isinstance(event, Stepped):
             self.loss = event.loss
         if isinstance(event, Evaluated):

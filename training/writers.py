@@ -111,7 +111,7 @@ class Log:
                 _log.exception("%s cannot log this run", kind)
 
     def take(self, event: Event, bytes_per_token: float | None) -> None:
-        """Write down what there is to an event. bytes_per_token: as the run began with."""
+        """Write down what there is to an event. bytes_per_token: of the training's targets, on average."""
         values = _values(event, bytes_per_token)
         for writer in list(self._writers):
             try:

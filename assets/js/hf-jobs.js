@@ -48,7 +48,7 @@
   function facts(job) {
     const { fmt } = glass, list = [];
     if (Number.isFinite(job.step)) list.push(`step ${fmt.count(job.step)}${job.steps ? ' of ' + fmt.count(job.steps) : ''}`);
-    if (Number.isFinite(job.loss)) list.push(`train loss ${inBoth(job.loss, job.bytes_per_token)}`);
+    if (Number.isFinite(job.loss)) list.push(`train loss ${inBoth(job.loss, job.train_bytes_per_token ?? job.bytes_per_token)}`);
     if (Number.isFinite(job.val_loss)) list.push(`validation ${inBoth(job.val_loss, job.bytes_per_token)}`);
     if (Number.isFinite(job.seconds)) list.push(fmt.duration(job.seconds));
     if (job.cost > 0) list.push(`${dollars(job.cost)} so far`);

@@ -1,5 +1,5 @@
 /* Losses in two units, and where a model beats what the text gives away for free: arithmetic, without a pixel.
-   Nats per token depend on the tokenizer; bits per byte do not, so runs with different tokenizers stand on one axis. glass.losses: unit (kept), factor(state), within(state, unit), beaten(state), heldOut(state), sentence(state), table(state, unit). */
+   Nats per token depend on the tokenizer; bits per byte do not, so runs with different tokenizers stand on one axis. glass.losses: unit (kept), factor(state), trainFactor(state), within(state, unit), beaten(state), heldOut(state), sentence(state), table(state, unit). */
 (function () {
   'use strict';
 
@@ -28,13 +28,16 @@
     return b ? b.bits / b.value : null;
   }
 
+  /** The same of the text it learns from: a byte-pair vocabulary is learnt on that, so its tokens are longer there. */
+  const trainFactor = (state) => (state.run && curve.known(state.run.train_nats_to_bits) ? state.run.train_nats_to_bits : factor(state));
+
   const bits = (nats, f) => (curve.known(nats) && f !== null ? nats * f : null);
 
   /** The state with every loss in this unit; the same state where that is nats, or where bits are not known. */
   function within(state, name) {
-    const f = factor(state);
+    const f = factor(state), learnt = trainFactor(state);
     if (name !== 'bits' || f === null) return state;
-    const scaled = (list) => list.map((v) => bits(v, f));
+    const scaled = (list) => list.map((v) => bits(v, learnt));
     const { points, evals, baselines } = state;
     return {
       ...state, points: { ...points, loss: scaled(points.loss) },
@@ -79,5 +82,5 @@
     return h('table', { 'data-testid': 'loss-baselines' }, h('caption', { class: 'g-hidden' }, 'What counting alone gives on the held-out text'), h('thead', {}, h('tr', {}, head)), h('tbody', {}, rows));
   }
 
-  window.glass.losses = { NAMES, unit, keep, factor, bits, within, beaten, heldOut, sentence, table };
+  window.glass.losses = { NAMES, unit, keep, factor, trainFactor, bits, within, beaten, heldOut, sentence, table };
 })();

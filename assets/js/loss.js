@@ -25,9 +25,9 @@
   }
 
   function reading(data, index, smoothing, unit) {
-    const { points, evals } = data, { fixed, count } = glass.fmt, f = glass.losses.factor(data.asSent);
+    const { points, evals } = data, { fixed, count } = glass.fmt, f = glass.losses.factor(data.asSent), learnt = glass.losses.trainFactor(data.asSent);
     const step = points.step[index], e = curve.nearest(evals.step, step);
-    const parts = [h('b', {}, `Step ${count(step)}`), ': train loss ', loss(points.loss[index], unit, f)];
+    const parts = [h('b', {}, `Step ${count(step)}`), ': train loss ', loss(points.loss[index], unit, learnt)];
     if (smoothing > 0) parts.push(` (${fixed(data.even[index])} smoothed)`);
     if (e >= 0 && curve.known(evals.val[e])) {
       parts.push('; validation ', loss(evals.val[e], unit, f));
@@ -51,7 +51,7 @@
   }
 
   function table(state) {
-    const { evals } = state, { fixed, count } = glass.fmt, b = best(evals), f = glass.losses.factor(state);
+    const { evals } = state, { fixed, count } = glass.fmt, b = best(evals), f = glass.losses.trainFactor(state);
     const head = ['step', 'train, mean since the last', 'validation', 'bits per byte', 'train’s bits per byte'].map((t) => h('th', { scope: 'col' }, t));
     const rows = evals.step.map((s, i) => h('tr', { class: i === b ? 'best' : '' }, h('th', { scope: 'row' }, count(s) + (i === b ? ' (best)' : '')),
       h('td', {}, fixed(evals.train[i])), h('td', {}, fixed(evals.val[i])), h('td', {}, fixed(evals.bits_per_byte[i])), h('td', {}, fixed(glass.losses.bits(evals.train[i], f)))));
@@ -106,7 +106,7 @@
       /** Its lines in a unit: training smoothed, and validation; null where there are none. */
       in(unit) {
         if (!found || !found.points.step.length) return null;
-        const { points, evals } = found, bits = (v) => glass.losses.bits(v, found.nats_to_bits ?? null);
+        const { points, evals } = found, bits = (v) => glass.losses.bits(v, found.train_nats_to_bits ?? found.nats_to_bits ?? null);
         const even = curve.smooth(points.step, points.loss, points.step.length > 50 ? 0.95 : 0, {}), same = unit !== 'bits';
         return { name: found.name, train: { step: points.step, loss: same ? even : even.map(bits) }, val: { step: evals.step, loss: same ? evals.val : evals.bits_per_byte } };
       },

@@ -10,12 +10,12 @@
   const WORDS = { queued: 'waiting', running: 'training', paused: 'paused', finished: 'finished', stopped: 'stopped', failed: 'failed', interrupted: 'interrupted', opened: 'opened from a file' };
   /** The same loss in bits per byte, small beside it. */
   const inBits = (s, nats) => {
-    const bits = glass.losses.bits(nats, glass.losses.factor(s));
+    const bits = glass.losses.bits(nats, glass.losses.trainFactor(s));
     return bits === null ? 'nats per token' : `nats per token, ${glass.fmt.fixed(bits, 2)} bits per byte`;
   };
   const unheld = (s) => s.evals.step.length > 0 && !glass.losses.heldOut(s);
   /** Of the validation; of the training where nothing is held out. */
-  const bitsNow = (s) => (unheld(s) ? glass.losses.bits(s.points.loss.at(-1), glass.losses.factor(s)) : s.evals.bits_per_byte.at(-1));
+  const bitsNow = (s) => (unheld(s) ? glass.losses.bits(s.points.loss.at(-1), glass.losses.trainFactor(s)) : s.evals.bits_per_byte.at(-1));
   const teacherLoss = (s) => (Number.isFinite(s.run.soft_loss) ? `; loss against the teacher ${glass.fmt.fixed(s.run.soft_loss, 2)}` : '');
   /** What was changed in flight, once a step was made with it. */
   function scheduled({ changes, run }) {

@@ -135,7 +135,7 @@
       try {
         const found = await glass.call(server, 'step', { session: glass.session, run: id }, { quiet: true });
         if (asking !== key) return;
-        draw(found, glass.losses.factor(state));
+        draw(found, glass.losses.trainFactor(state));
         shown = key;
       } catch (error) {
         if (asking === key) complain(error.message);

@@ -43,7 +43,7 @@ START_SECONDS = 180
 DESK: ViewportSize = {"width": 1440, "height": 900}
 PHASES = pytest.StashKey[dict[str, pytest.TestReport]]()
 LEAVING = "AbortError: signal is aborted without reason"
-"""What Gradio's client logs, sometimes late, when its page is left while it listens to the server; ours never aborts."""
+"""What Gradio's client logs, sometimes late, when its page is left; ours never aborts."""
 expect.set_options(timeout=30_000)  # as long as Playwright waits for everything else
 
 Visit = Callable[..., Page]

@@ -23,6 +23,7 @@ STEPS = 200
 
 
 UNSEEN, SPELLING = 0.041, 0.2345  # as of words that the training part never has
+TRAIN_BYTES = 1.6  # a token of the training part, as of a byte-pair vocabulary; one held out has a byte
 
 
 def planted(runs: Path) -> RunFolder:
@@ -43,7 +44,8 @@ def planted(runs: Path) -> RunFolder:
     save_checkpoint(folder.checkpoint("last"), model, tokenizer, about)
     keep_text(folder.path, Texts(LEARNT, HELD_OUT))
     known, ratio = baselines()
-    folder.append(Started(0, 0.0, STEPS, model.parameter_count(), "cpu", unseen=UNSEEN, spelling=SPELLING))
+    size = model.parameter_count()
+    folder.append(Started(0, 0.0, STEPS, size, "cpu", None, None, UNSEEN, SPELLING, TRAIN_BYTES))
     for step in range(STEPS + 1):
         if step:
             folder.append(Stepped(step, step / 10, train_loss(step), 1e-3, 1.0, 100.0))

@@ -118,7 +118,7 @@ def test_a_run_from_the_token_to_its_writing(look_in: Callable[..., Page], hired
     expect(page.get_by_test_id("hf-say")).to_have_text("It is done.")
     told = [line for line in sent.lines if line.startswith("glass-gpt: ") and '"step"' in line]
     last = json.loads(told[-1].removeprefix("glass-gpt: "))
-    bits = last["loss"] / math.log(2) / last["bytes_per_token"]
+    bits = last["loss"] / math.log(2) / last["train_bytes_per_token"]
     expect(page.get_by_test_id("hf-facts")).to_contain_text(
         f"step 40 of 40 · train loss {last['loss']:.3f} nats/token, {bits:.3f} bits per byte"
     )

@@ -9,7 +9,18 @@ from playwright.sync_api import Page, expect
 
 from model import GPT, GPTConfig, Tokenizer, save_checkpoint
 from tests.browser.conftest import Server, Visit
-from tests.browser.planted import RUN, SPELLING, STEPS, TEXT, UNSEEN, baselines, planted, train_loss, val_loss
+from tests.browser.planted import (
+    RUN,
+    SPELLING,
+    STEPS,
+    TEXT,
+    TRAIN_BYTES,
+    UNSEEN,
+    baselines,
+    planted,
+    train_loss,
+    val_loss,
+)
 from tests.browser.reference import MARKUP
 from tests.browser.screen import follow, here, open_tab
 from training.config import Recipe, TrainConfig
@@ -24,16 +35,21 @@ def test_losses_in_both_units_and_the_steps_that_beat_counting(server: Server, v
     planted(server.runs)
     page = follow(visit, RUN, "copied")
     known, ratio = baselines()
+    learnt = 1 / math.log(2) / TRAIN_BYTES
+    assert abs(learnt - ratio) > 0.3
     card, tip = here(page, "loss"), here(page, "loss-tip")
     expect(card).to_have_attribute("data-points", str(STEPS))
     expect(card).to_have_attribute("data-unit", "nats")
-    expect(tip).to_contain_text(f"train loss {train_loss(STEPS):.3f}, {train_loss(STEPS) * ratio:.3f} bits per byte")
+    expect(tip).to_contain_text(f"train loss {train_loss(STEPS):.3f}, {train_loss(STEPS) * learnt:.3f} bits per byte")
     expect(tip).to_contain_text(f"validation {val_loss(STEPS):.3f}, {val_loss(STEPS) * ratio:.3f} bits per byte")
     monitor = here(page, "monitor")
     expect(monitor.locator("div:has(> [data-figure=loss])")).to_contain_text(
-        f"nats per token, {train_loss(STEPS) * ratio:.2f} bits per byte"
+        f"nats per token, {train_loss(STEPS) * learnt:.2f} bits per byte"
     )
     card.locator("summary").click()
+    newest = card.get_by_test_id("loss-evals").locator("tbody tr").first.locator("td").all_inner_texts()
+    assert newest[0] == f"{train_loss(STEPS):.3f}"
+    assert newest[2:] == [f"{val_loss(STEPS) * ratio:.3f}", f"{train_loss(STEPS) * learnt:.3f}"]
     beaten = {}
     for row in card.get_by_test_id("loss-baselines").locator("tbody tr").all():
         name = str(row.get_attribute("data-baseline"))
@@ -58,7 +74,7 @@ def test_losses_in_both_units_and_the_steps_that_beat_counting(server: Server, v
     expect(here(page, "compare-unseen")).to_be_hidden()  # nats are not held against each other
     page.get_by_test_id("loss-bits").click()
     expect(card).to_have_attribute("data-unit", "bits")
-    expect(tip).to_contain_text(f"train loss {train_loss(STEPS) * ratio:.3f}, {train_loss(STEPS):.3f} nats per token")
+    expect(tip).to_contain_text(f"train loss {train_loss(STEPS) * learnt:.3f}, {train_loss(STEPS):.3f} nats per token")
     ends = card.get_attribute("data-ends") or ""
     assert f"validation {val_loss(STEPS) * ratio:.3f}" in ends
     page.reload()

@@ -235,7 +235,7 @@ def stand_still(run: Any, after: int) -> int:
 
 
 def bytes_of_a_token(run: Run) -> float:
-    [size] = [event.bytes_per_token for event in run.log.since(0)[0] if isinstance(event, Started)]
+    [size] = [event.learnt_bytes_per_token for event in run.log.since(0)[0] if isinstance(event, Started)]
     assert size is not None
     return size
 

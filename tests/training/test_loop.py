@@ -54,7 +54,7 @@ def test_what_happens_in_which_order() -> None:
         "started 0, eval 0, sample 0, step 1, step 2, eval 2, step 3, sample 3, step 4, eval 4, step 5, eval 5, "
         "sample 5, finished 5"
     ).split(", ")
-    assert events[0] == Started(0, 0.0, 5, tiny_model().parameter_count(), "cpu", 1.0)
+    assert events[0] == Started(0, 0.0, 5, tiny_model().parameter_count(), "cpu", 1.0, train_bytes_per_token=1.0)
     assert isinstance(events[-1], Finished)
     assert events[-1].reason == "done"
     times = [event.wall_s for event in events]

@@ -108,7 +108,7 @@ def test_the_file_of_events_is_the_log(make: Make) -> None:
     assert len(lines) == cursor == len(log)
     always = {"event", "step", "wall_s"}
     keys = {
-        "started": {"steps", "parameters", "device", "bytes_per_token"},
+        "started": {"steps", "parameters", "device", "bytes_per_token", "train_bytes_per_token"},
         "step": {"loss", "lr", "grad_norm", "tokens_per_s"},
         "eval": {"loss", "val_loss", "bits_per_byte", "best"},
         "sample": {"prompt", "text"},

@@ -42,7 +42,7 @@ def test_tensorboard_files_hold_every_number_of_the_run(make: Make) -> None:
 
     steps = [event for event in events if isinstance(event, Stepped)]
     assert numbers("train/loss") == [(event.step, pytest.approx(event.loss)) for event in steps]
-    size = next(event.bytes_per_token for event in events if isinstance(event, Started)) or 0
+    size = next(event.learnt_bytes_per_token for event in events if isinstance(event, Started)) or 0
     bits = [(event.step, pytest.approx(event.loss / math.log(2) / size)) for event in steps]
     assert numbers("train/bits_per_byte") == bits
     assert numbers("train/lr") == [(event.step, pytest.approx(event.lr)) for event in steps]
