@@ -122,7 +122,7 @@ def recited(folder: Path, path: Path) -> tuple[int, float, float]:
     """How many tweets a run was asked for, or lines where it read a stream, and the shares that came back to the letter
     and that came to an end."""
     said = run("training.recital", folder, path, "--column", "text")
-    found = re.search(r"(\d+) (?:documents|lines): exact ([\d.]+), stopped ([\d.]+)", said)
+    found = re.search(r"(\d+) (?:documents|lines): exact ([\d.]+), (?:stopped|at the line break) ([\d.]+)", said)
     assert found is not None
     return int(found[1]), float(found[2]), float(found[3])
 

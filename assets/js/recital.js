@@ -61,13 +61,16 @@
     const cell = (name, value, more) => h('div', {}, h('dt', {}, name), h('dd', {}, count(value), more ? h('small', {}, ` ${more}`) : null));
     const number = (test) => outcomes.filter(test).length, of = `of ${count(outcomes.length)}`;
     return h('dl', { class: 'g-learnt-figures g-heart-figures' }, cell(`${unit} asked for`, outcomes.length, outcomes.length < asked ? `of ${count(asked)}` : ''),
-      cell('come back to the letter', number((one) => one.exact), of), cell('stopped by themselves', number((one) => one.ended), of));
+      cell('come back to the letter', number((one) => one.exact), of), cell(unit === 'lines' ? 'came to the line break' : 'stopped by themselves', number((one) => one.ended), of));
   }
 
+  /** A line break is no end: a model of a stream goes on behind it. */
+  const UNENDING = 'It was trained on blocks of a stream, which has no end: it goes on behind a line break, and does not stop by itself. Cut into documents, it would learn where each ends.';
+
   function explained(outcomes, { unit, words }) {
-    const longer = outcomes.filter((one) => one.longer).length, whole = unit === 'lines' ? 'Its text was cut into blocks, so its lines are asked for; a line ends with its line break. ' : '';
-    return `${whole}The model is given the first ${words} words of each and goes on with its likeliest token (top-k 1). Come back to the letter: all of the rest, and then its end. `
-      + 'Stopped by themselves: it came to an end, at most 8 tokens too late.'
+    const longer = outcomes.filter((one) => one.longer).length, lines = unit === 'lines';
+    return `${lines ? 'Its text was cut into blocks, so its lines are asked for. ' : ''}The model is given the first ${words} words of each and goes on with its likeliest token (top-k 1). Come back to the letter: all of the rest, and then ${lines ? 'the line break' : 'its end'}. `
+      + (lines ? 'Came to the line break: at most 8 tokens too late.' : 'Stopped by themselves: it came to an end, at most 8 tokens too late.')
       + (longer ? ` ${count(longer)} of ${count(outcomes.length)} have more tokens than it sees at once and cannot come back whole.` : '');
   }
 
@@ -91,7 +94,8 @@
 
     function show(outcomes, reply, name) {
       say('');
-      inside.replaceChildren(h('h3', {}, 'By heart: ', h('bdi', {}, name)), figures(outcomes, reply), ...examples(outcomes, reply.unit).filter(Boolean),
+      inside.replaceChildren(h('h3', {}, 'By heart: ', h('bdi', {}, name)), figures(outcomes, reply),
+        ...(reply.unit === 'lines' ? [h('p', { class: 'g-learnt-note', 'data-testid': 'heart-unending' }, UNENDING)] : []), ...examples(outcomes, reply.unit).filter(Boolean),
         h('details', { class: 'g-learnt-fold' }, h('summary', {}, 'How it is counted'), h('p', { class: 'g-learnt-note' }, explained(outcomes, reply))));
     }
 

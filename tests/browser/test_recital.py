@@ -26,6 +26,8 @@ def test_by_heart_as_counted_beside_the_server(copied: Page, server: Server) -> 
         sum(one is not None and one.exact for one in outcomes),
         sum(one is not None and one.ended for one in outcomes),
     ]
+    expect(box.locator(".g-heart-figures dt").last).to_have_text("came to the line break")
+    expect(box.get_by_test_id("heart-unending")).to_contain_text("does not stop by itself")
     rows = box.get_by_test_id("heart-failures").get_by_test_id("heart-example")
     failed = [one for one in outcomes if one is not None and not one.exact]
     assert rows.count() == min(3, len(failed))

@@ -170,7 +170,8 @@ def test_of_a_stream_the_lines_are_asked_for(learnt: Path, tmp_path: Path, capsy
     assert cli.main([str(text), *told, "--out", str(out)]) == 0
     capsys.readouterr()
     assert recital.main([str(out)]) == 0
-    said = re.fullmatch(r"(\d+) lines: exact (\S+), stopped (\S+)\n", capsys.readouterr().out)
+    wanted = r"(\d+) lines: exact (\S+), at the line break (\S+)\nIt was trained on a stream, which has no end: .*\n"
+    said = re.fullmatch(wanted, capsys.readouterr().out)
     assert said is not None
     model, tokenizer = (checkpoint := open_checkpoint(out)).model, checkpoint.tokenizer
     assert tokenizer is not None
