@@ -295,7 +295,7 @@ def looked_up(text: str, begins: int, source: Source) -> dict[str, Any]:
         "thresholds": {"memorised": MEMORISED, "new": NEW, "gram": GRAM, "piece": index.at_least},
         "copied": {"count": copied.copied, "total": copied.total, "share": copied.share, "units": copied.units},
         "characters": len(own),
-        "longest": max(map(len, inside), default=0),
+        "longest": max((piece.end - max(piece.start, begins) for piece in inside), default=0),
         "pieces": [{"text": text[p.start : p.end], "count": p.count} for p in pieces],
         "segments": segments(text, begins, pieces),
     }

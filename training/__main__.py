@@ -73,7 +73,7 @@ def _train(options: dict[str, Any], group: Group) -> int:
         raise ConfigError("--silence-head goes with --fork: name the run whose weights it changes.")
     if options["estimate"]:
         return _estimate(options, recipe, changes)
-    if options["out"] is None:
+    if not options["out"]:
         raise ConfigError("there is no folder to train in: give --out DIR, or --resume RUN to go on with a run.")
     found = text_to_train_on(options, recipe)
     recipe = recipe.with_changes(changes | asdict(from_options(options, recipe.cleaning)))
@@ -114,7 +114,7 @@ def _fork(options: dict[str, Any], group: Group) -> int:
         raise ConfigError(f"a fork has its parent's settings but for those that are given: leave out {named(other)}.")
     if group.size > 1:
         raise ConfigError("fork with one process, stop it, and go on with several: torchrun … --resume.")
-    if options["out"] is None:
+    if not options["out"]:
         raise ConfigError("there is no folder for the fork: give --out DIR.")
     path, at = _place(options["fork"])
     folder, corpus = RunFolder(path), None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import math
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -25,6 +26,31 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
+
+
+class _Reader(yaml.SafeLoader):
+    """YAML as people write it: 3e-4 is a number, as in YAML 1.2, and no setting stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for (key, _), name in zip(node.value, names, strict=True):
+            if names.count(name) > 1:
+                raise _Twice(None, None, f"{shown(str(name))} stands there twice", key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+class _Twice(yaml.MarkedYAMLError):
+    """A setting that stands twice."""
+
+
+class _Writer(yaml.SafeDumper):
+    """Quotes a text that `_Reader` would take for a number."""
+
+
+for each in (_Reader, _Writer):
+    each.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
 
 _SECTIONS: dict[str, type] = {"model": GPTConfig, "train": TrainConfig}
 _MARGIN = 46  # where the sentences begin
@@ -79,7 +105,12 @@ def data_of(text: str) -> Data | None:
 def _settings(text: str) -> dict[Any, Any]:
     """What stands in a YAML text. Raises ConfigError."""
     try:
-        values = yaml.safe_load(text)
+        values = yaml.load(text, _Reader)
+    except _Twice as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise ConfigError(
+            f"the config is not clear: {error.problem}, at line {line} for the first time. Keep one."
+        ) from error
     except (yaml.YAMLError, TypeError) as error:  # TypeError: a key that cannot be one
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark is not None else ""
@@ -225,6 +256,6 @@ def write_recipe(path: Path, recipe: Recipe, name: str, data: Mapping[str, Any] 
 
 
 def _line(name: str, value: Any, help: str, indent: str = "") -> str:
-    written = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9)
+    written = yaml.dump(value, Dumper=_Writer, default_flow_style=True, allow_unicode=True, width=10**9)
     setting = f"{indent}{name}: {written.removesuffix(chr(10)).removesuffix('...').strip()}"
     return f"{setting:<{_MARGIN - 2}}  # {help}" if help else setting

@@ -95,19 +95,26 @@ class _Voice:
         self._bar = bar
         self._bytes: float | None = None  # of a token of the training
         self._counted: dict[str, float] = {}
+        self._measured: list[tuple[int, float]] = []
         self._beaten: set[str] = set()
         for event in before:
             self._note(event)
 
-    def _note(self, event: Event) -> list[str]:
-        """Remember what later lines need; the counting models that are beaten for the first time."""
+    def _note(self, event: Event) -> dict[str, int]:
+        """Remember what later lines need; the counting models of which it is first known that they are beaten, each
+        with the step of the first measurement below it. Before the first step nothing is learnt."""
         if isinstance(event, Started):
             self._bytes = event.learnt_bytes_per_token
         if isinstance(event, BaselinesKnown):
             self._counted = event.nats
-        if not isinstance(event, Evaluated) or event.val_loss is None:
-            return []
-        fresh = [name for name, loss in self._counted.items() if event.val_loss < loss and name not in self._beaten]
+        if isinstance(event, Evaluated) and event.val_loss is not None and event.step > 0:
+            self._measured.append((event.step, event.val_loss))
+        found = {
+            name: next((step for step, measured in self._measured if measured < loss), None)
+            for name, loss in self._counted.items()
+            if name not in self._beaten
+        }
+        fresh = {name: step for name, step in found.items() if step is not None}
         self._beaten |= set(fresh)
         return fresh
 
@@ -122,7 +129,7 @@ class _Voice:
                     bar.write(told(event.unseen, event.spelling))
             case Stepped():
                 bar.update(event.step - bar.n)
-                soft = {} if event.soft_loss is None else {"teacher": f"{event.soft_loss:.3f}"}
+                soft = {} if event.soft_loss is None else {"against_teacher": f"{event.soft_loss:.3f} nats"}
                 loss = both(event.loss, in_bits(event.loss, self._bytes), 3)
                 bar.set_postfix(soft, loss=loss, tokens_per_s=f"{event.tokens_per_s:,.0f}", refresh=False)
             case Changed():
@@ -135,7 +142,9 @@ class _Voice:
                 bar.write(f"{event.rows:,} of {event.of:,} embedding rows were copied: {rows}{more}")
             case BaselinesKnown() if event.nats:
                 listed = (f"{name} {both(loss, event.bits.get(name), 3)}" for name, loss in event.nats.items())
-                bar.write(f"counting alone comes to (nats per token, bits per byte): {', '.join(listed)}")
+                beaten = ", ".join(f"{name} by step {step:,}" for name, step in fresh.items())  # it took its time
+                before = f"; beaten already: {beaten}" if beaten else ""
+                bar.write(f"counting alone comes to (nats per token, bits per byte): {', '.join(listed)}{before}")
             case Evaluated(val_loss=float()):
                 bits = f", {event.bits_per_byte:.3f} bits per byte" if event.bits_per_byte is not None else ""
                 best = " (best)" if event.best else ""

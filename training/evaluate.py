@@ -19,6 +19,7 @@ this. Latin, Greek and Cyrillic letters are known; a text in another script has 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import unicodedata
@@ -174,7 +175,13 @@ def report(text: str, index: Index | None = None) -> str:
     lines = [f"{name:30s} {value}" for name, value in rows]
     if index is not None and found.copied is not None:
         lines += [f"{f'copied runs of 8 {found.copied.units}':30s} {_percent(found.copied.share)}"]
-        lines += [f"{'longest copied piece':30s} {found.longest_copy} characters", "", verdict(found.copied).sentence]
+        lines += [f"{'longest copied piece':30s} {found.longest_copy} characters", ""]
+        if index.left_out:
+            lines.append(
+                f"Only the first {len(index.text):,} characters of the corpus were looked through; what stands in the "
+                f"{index.left_out:,} behind them is not found."
+            )
+        lines.append(verdict(found.copied).sentence)
         for piece in sorted(index.pieces(text), key=len, reverse=True)[:5]:
             found_there = text[piece.start : piece.end]
             unit, broken = "document" if index.lines else "line", len(found_there) - len(found_there.lstrip("\n"))
@@ -207,10 +214,12 @@ def main(argv: list[str] | None = None) -> int:
     options = p.parse_args(argv)
     try:
         text = sys.stdin.read() if options.text == "-" else read_corpus(options.text).text
-        print(report(text, _index_of(options.corpus) if options.corpus else None))
+        print(report(text, _index_of(options.corpus) if options.corpus else None), flush=True)
     except ValueError as error:
         print(f"python -m training.evaluate: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read it has read enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

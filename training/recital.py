@@ -35,8 +35,8 @@ MARGIN = 8  # tokens more than a document has, in which a model may come to its 
 @dataclass(frozen=True)
 class Recital:
     """How documents came back. asked: how many were long enough to be asked for; exact: the share of those that came
-    back to the letter and then ended; stopped: the share that came to an end at all (a line: to its line break), at most MARGIN
-    tokens too late."""
+    back to the letter and then ended; stopped: the share that came to an end at all (a line: to its line break), at
+    most MARGIN tokens too late."""
 
     asked: int
     exact: float
@@ -231,7 +231,9 @@ def main(argv: list[str] | None = None) -> int:
     asked, ended = ("lines", "at the line break") if lines else ("documents", "stopped")
     print(f"{found.asked} {asked}: exact {found.exact:.3f}, {ended} {found.stopped:.3f}")
     if lines:
-        print("It was trained on a stream, which has no end: it goes on behind a line break, and does not stop by itself.")
+        print(
+            "It was trained on a stream, which has no end: it goes on behind a line break, and does not stop by itself."
+        )
     if longer := sum(outcome.longer for outcome in outcomes):
         context = checkpoint.model.config.context
         print(f"{longer} of them cannot come back: they are longer than the {context} tokens that it sees at once.")

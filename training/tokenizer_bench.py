@@ -291,6 +291,8 @@ def _grown(ids: list[int], joins: dict[tuple[int, int], tuple[int, int]]) -> lis
 
 # -- at the console ---------------------------------------------------------------------------------------------------
 
+_PATIENCE_S = 30.0  # for the counting under one tokenizer
+
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; 0 when all went well, 2 with a sentence on stderr when something was wrong."""
@@ -339,6 +341,11 @@ def _compare(parts: Parts, sentence: str, entries: int, merges: list[int]) -> No
         )
         strips.append(f"{kind:6}{'|'.join(_shown(item) for item in strip(tokenizer, sentence))}")
         notices += [found.notice] if found.notice else []
+        if found.read < found.learnt:
+            notices.append(
+                f"{kind}: counted over {found.read:,} of {found.learnt:,} characters, stretches spread over all of it; "
+                "more of its entries may be in use."
+            )
         if kind == "bpe":
             grown = replay(tokenizer, sentence)
             for known in merges:
@@ -358,7 +365,7 @@ def _measured(kind: str, parts: Parts, entries: int) -> tuple[Tokenizer, Figures
         def progress(share: float) -> None:
             bar.update(share - bar.n)
 
-        return measure(kind, parts, entries, progress)
+        return measure(kind, parts, entries, progress, _PATIENCE_S)
 
 
 def _shown(item: Piece | str) -> str:

@@ -91,14 +91,14 @@ class Index:
     """A text that pieces are looked up in. Immutable, and so safe for several threads.
 
     Raises nothing: any string can be indexed, lone surrogates and an empty one included. Of a text longer than `most`
-    characters the first ones are indexed; `whole` tells. lines: each line is a document of its own, as posts are, so
-    that no run of words goes from one line into the next (see `copied`).
+    characters the first ones are indexed; `left_out` tells how many are not. lines: each line is a document of its own,
+    as posts are, so that no run of words goes from one line into the next (see `copied`).
     """
 
     def __init__(self, text: str, most: int = MOST_CHARACTERS, lines: bool = False) -> None:
         self.lines = lines
-        self.whole = len(text) <= most
-        self.text = text if self.whole else text[:most]
+        self.text = text if len(text) <= most else text[:most]
+        self.left_out = len(text) - len(self.text)
         self._suffixes = suffix_array(self.text)
         self._order = self._suffixes.data  # a memoryview gives single items several times faster than an array
         self.units = units_of(self.text)

@@ -28,7 +28,7 @@
 
   const SAY = {
     blocks: 'The first rows of the first batch: stretches from anywhere in the text, the input over its target. The target is the same text one token on.',
-    documents: 'The first rows of the first batch: a document each, the input over its target. Behind its end the row is filled up (×), which counts for nothing.',
+    documents: 'The first rows of the first batch: a document each, or a piece of one that is longer than the context, the input over its target. Behind its end the row is filled up (×), which counts for nothing.',
   };
   const MARK = {
     true: 'The mark before a document stands for its start: from it the model learns how documents begin.',

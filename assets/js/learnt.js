@@ -246,12 +246,12 @@
     ['longest_copy', 'longest copied piece', 'characters in a row that stand there', (x) => (x === null || x === undefined ? '–' : count(x))],
   ];
 
-  function comparison({ figures: found, reference }) {
-    const real = reference.text ? (reference.held_out ? 'real text, held out' : 'real text') : 'real text';
+  function comparison({ figures: found, reference, text }) {
+    const long = (letters) => (letters ? h('small', {}, `${count([...letters].length)} characters`) : null), real = reference.held_out ? 'real text, held out' : 'real text';
     const rows = ROWS.map(([key, name, what, fmt]) => h('tr', { dataset: { figure: key } },
       h('th', { scope: 'row' }, name, h('small', {}, what)), h('td', {}, fmt(found[key][0])), h('td', {}, fmt(found[key][1]))));
     return h('table', { class: 'g-learnt-table', 'data-testid': 'measure-table' }, h('caption', { class: 'g-hidden' }, 'What the model wrote, beside real text'),
-      h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'figure'), h('th', { scope: 'col' }, 'the model'), h('th', { scope: 'col' }, real))), h('tbody', {}, rows));
+      h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'figure'), h('th', { scope: 'col' }, 'the model', long(text)), h('th', { scope: 'col' }, real, long(reference.text)))), h('tbody', {}, rows));
   }
 
   function about(settings) {
@@ -304,7 +304,7 @@
       h('div', { class: 'g-learnt-text', tabindex: '0', role: 'group', 'aria-label': 'Real text' }));
     const root = h('section', { class: 'g-card g-learnt', 'data-testid': 'measure', dataset: { state: 'idle' } },
       h('h2', { class: 'g-title' }, 'Evaluation of what it writes'),
-      h('p', { class: 'g-say' }, 'The model writes with the settings above. Figures say little by themselves, so those of an equally long piece of real text stand beside them. By heart: it is given how texts of its own begin.'),
+      h('p', { class: 'g-say' }, 'The model writes with the settings above. Figures say little by themselves, so those of as much real text, where there is so much, stand beside them. By heart: it is given how texts of its own begin.'),
       h('div', { class: 'g-learnt-bar' }, length.node, go, keep, heart.go), bar, said, table, texts, fold, heart.node);
     (element.querySelector('.g-mount') || element).replaceChildren(root);
     let running = 0, tickets = 0, rounds = 0, result = null, looked = null;

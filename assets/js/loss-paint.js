@@ -113,17 +113,7 @@
     return dots;
   }
 
-  /** Where the line of the validation crosses a baseline, in pixels; the evaluation itself where it came from nowhere
-      above. Between two evaluations the line is straight in pixels. */
-  function crossing(fr, evals, baseline) {
-    const { index, value } = baseline, now = [fr.x(evals.step[index]), fr.y(evals.val[index])];
-    const i = evals.val.findLastIndex((v, k) => k < index && curve.known(v)), at = fr.y(value);
-    if (i < 0 || evals.val[i] < value) return now;
-    const before = [fr.x(evals.step[i]), fr.y(evals.val[i])], share = (at - before[1]) / (now[1] - before[1]);
-    return Number.isFinite(share) ? [before[0] + (now[0] - before[0]) * share, at] : now;
-  }
-
-  /** A diamond where the validation loss comes below a baseline. */
+  /** A diamond on a baseline, at the step of the first evaluation below it. */
   function drawBeat(g, fr, ink, [px, at]) {
     g.beginPath(); g.moveTo(px, at - 5.5); g.lineTo(px + 5.5, at); g.lineTo(px, at + 5.5); g.lineTo(px - 5.5, at); g.closePath();
     g.fillStyle = ink.warm; g.fill();
@@ -146,7 +136,7 @@
 
   /** Baselines with their names, above their line if they can; those off the scale as words with an arrow at the edge.
       Returns what was drawn: the words, and where the diamonds stand. */
-  function drawBaselines(g, fr, ink, taken, dots, evals) {
+  function drawBaselines(g, fr, ink, taken, dots) {
     g.font = ink.small;
     const words = [], marks = [], name = (b) => `${b.name} ${b.value.toFixed(2)}`;
     for (const b of [...fr.shown].sort((a, c) => c.value - a.value)) {
@@ -157,7 +147,7 @@
       g.setLineDash([]);
       seat(g, fr, ink, label, [at - 8, at + 9], taken, dots);
       words.push(name(b));
-      const mark = beaten ? crossing(fr, evals, b) : [NaN];
+      const mark = beaten ? [fr.x(b.step), fr.y(b.value)] : [NaN];
       if (mark[0] >= fr.box.left - 1 && mark[0] <= fr.box.right + 1) marks.push({ name: b.name, at: mark });
     }
     // From the edge inwards: the highest of those above first, and the lowest of those below.
@@ -295,7 +285,7 @@
     trace(g, raw, fr.y);
     g.globalAlpha = 1;
     const marked = drawChanges(g, fr, ink, data.marks || [], taken);
-    const counted = drawBaselines(g, fr, ink, taken, inked(fr, even, val), evals);
+    const counted = drawBaselines(g, fr, ink, taken, inked(fr, even, val));
     g.strokeStyle = ink.accent; g.lineWidth = 2.25;
     if (view.smoothing > 0) trace(g, even, fr.y);
     drawValidation(g, fr, ink, val);

@@ -14,9 +14,20 @@ from PIL import Image
 
 from model import ConfigError, GPTConfig
 from tests.training.tiny import tiny_recipe
-from training.artifacts import apart, append_sample, draw_loss, from_yaml, loss_figure, smooth, to_yaml, write_recipe
+from training.artifacts import (
+    apart,
+    append_sample,
+    data_of,
+    draw_loss,
+    from_yaml,
+    loss_figure,
+    smooth,
+    to_yaml,
+    write_recipe,
+)
 from training.config import Recipe, TrainConfig
 from training.events import BaselinesKnown, Evaluated, Event, Sampled, Started, Stepped
+from training.origin import Data
 from training.presets import PRESETS
 
 HOSTILE = 'é "quoted" \\ # no comment\n- [x]: {y}\t\u2028 👍🏽 ${alert(1)}'
@@ -58,6 +69,17 @@ def test_part_of_a_config_changes_that_part() -> None:
     )
 
 
+@pytest.mark.parametrize("written", ["3e-4", "3E-4", "0.3e-3", ".3e-3", "3.e-4", "+3e-4"])
+def test_a_number_may_be_written_as_in_a_program(written: str) -> None:
+    assert from_yaml(f"train: {{learning_rate: {written}}}\n").train.learning_rate == 3e-4
+
+
+def test_a_text_that_looks_like_a_number_stays_a_text() -> None:
+    recipe = Recipe().with_changes({"sample_prompt": "1e5"})
+    assert from_yaml(to_yaml(recipe)).train == recipe.train
+    assert data_of(to_yaml(recipe, "", Data(files=("3e-4",)))) == Data(files=("3e-4",))
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -76,6 +98,10 @@ def test_part_of_a_config_changes_that_part() -> None:
         ("model: {layers: deep}\n", "layers is 'deep'; give a whole number"),
         ("train:\n", "train is not a list of settings"),
         ("? [1]\n: 2\n", "the config is not YAML"),
+        (
+            "train:\n  steps: 60\n  batch_size: 3\n  steps: 5\n",
+            "steps stands there twice, at line 2 for the first time",
+        ),
         ("1: 2\n", "unknown setting 1"),
         ("!!python/object/apply:os.system ['true']\n", "the config is not YAML"),
     ],

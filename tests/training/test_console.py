@@ -70,3 +70,11 @@ def test_what_is_beaten_is_said_once(begun: int) -> None:
     beaten = {line.split(":")[0]: line.partition("; beats ")[2] for line in lines if line.startswith("step")}
     expected = {"step 10": "unigram", "step 20": "bigram", "step 30": "", "step 40": "", "step 50": ""}
     assert beaten == {step: name for step, name in expected.items() if begun < 3 or step != "step 10"}
+
+
+def test_what_was_beaten_before_counting_was_over_is_told_with_its_step() -> None:
+    """Counting takes its time beside the training. Before the first step nothing is learnt."""
+    events = [STARTED, measured(0, 1.5), measured(10, 2.5), measured(20, 2.4), COUNTED, measured(30, 1.9)]
+    counting, last = said(events)[-2:]
+    assert counting.endswith("bigram 2.000 (1.443); beaten already: unigram by step 10")
+    assert last.endswith("; beats bigram")

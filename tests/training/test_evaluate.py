@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import shlex
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from training.kept import Texts, keep_text
 from training.runs import RunFolder
 from training.verbatim import Copied, Index
 
+ROOT = Path(__file__).resolve().parents[2]
 COUPLETS = """The moon was bright,
 it was late at night,
 and a little mouse
@@ -153,6 +157,20 @@ def test_the_report_says_what_was_measured() -> None:
     assert "line 1, 5 places: a little mouse ran round" in often
     placed = [line.strip().split(":")[0] for line in often.splitlines() if "where[ a little" in line]
     assert placed == ["line 1", "line 2", "line 3"], "each with what stands around it, but not all five"
+
+
+def test_what_was_not_looked_through_is_told() -> None:
+    text = "it was late at night and a little mouse ran round the house of the baker"
+    said = report("a little mouse ran round the house of the baker", Index(text, most=20))
+    assert "Only the first 20 characters of the corpus were looked through; what stands in the 52 behind them" in said
+    assert "looked through" not in report("a little mouse ran", Index(text))
+
+
+def test_a_reader_that_has_read_enough(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("a little mouse ran round the house\n" * 9)
+    command = f"{shlex.quote(sys.executable)} -m training.evaluate {shlex.quote(str(tmp_path / 't.txt'))} | true"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_run_of_documents_is_looked_up_document_by_document(

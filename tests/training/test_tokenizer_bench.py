@@ -298,6 +298,20 @@ def test_the_console_tells_the_same(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert grown[1] == "|".join(pieces) != grown[0]
 
 
+def test_the_console_says_what_it_counted_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, text = tmp_path / "text.txt", TEXT * (3 * bench.STRETCH // len(TEXT))
+    path.write_text(text, encoding="utf-8")
+    _, out, _ = at_the_console(capsys, path, "--entries", 270)
+    assert "counted over" not in out
+    monkeypatch.setattr(bench, "_PATIENCE_S", -1.0)
+    _, out, _ = at_the_console(capsys, path, "--entries", 270)
+    _, found = measure("bpe", split(text), 270, budget_s=-1.0)
+    assert found.read < found.learnt
+    assert f"bpe: counted over {found.read:,} of {found.learnt:,} characters" in out
+
+
 def test_the_console_cleans_and_takes_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "posts.csv"
     path.write_text("id,text\n" + "1,THE Cat sat down here again.\n" * 9, encoding="utf-8")

@@ -84,7 +84,7 @@ def test_a_training_loss_is_parted_by_the_bytes_that_were_learnt_from(cut: str, 
     held = [event for event in events if isinstance(event, Evaluated)][-1]
     assert course.held(held.val_loss or 0) == f"{held.val_loss:.2f} ({held.bits_per_byte:.2f})"
     bar = Bar()
-    voice = console._Voice(bar, [])  # type: ignore[arg-type]
+    voice = console._Voice(bar, [])
     for event in events:
         voice.show(event)
     assert bar.loss == f"{last.loss:.3f} ({bits:.3f})"

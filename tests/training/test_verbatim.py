@@ -179,9 +179,9 @@ def test_scripts_without_spaces_are_counted_by_characters() -> None:
 
 def test_long_texts_are_indexed_up_to_a_limit() -> None:
     index = Index(ROSES, most=30)
-    assert (index.whole, index.text) == (False, ROSES[:30])
+    assert (index.left_out, index.text) == (len(ROSES) - 30, ROSES[:30])
     assert index.pieces("sugar is sweet", 6) == ()
-    assert Index(ROSES, most=len(ROSES)).whole
+    assert Index(ROSES, most=len(ROSES)).left_out == 0
 
 
 def test_the_shortest_piece_worth_showing_grows_with_the_text() -> None:
