@@ -220,7 +220,7 @@ def history(run: Run, since: int) -> dict[str, Any]:
         ],
         "samples": [{"step": e.step, "text": e.text} for e in events if isinstance(e, Sampled)],
         "baselines": [
-            {"name": name, "value": nats, "bits": event.bits.get(name)}
+            {"name": name, "value": nats, "bits": event.bits.get(name), "share": event.share}
             for event in events
             if isinstance(event, BaselinesKnown)
             for name, nats in event.nats.items()

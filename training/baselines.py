@@ -38,6 +38,7 @@ NAMES = ("uniform", "unigram", "bigram", "trigram", "back-off")
 ORDER = 7
 TRAIN_TOKENS = 4_000_000  # about 100 bytes of working memory for each of them
 VAL_TOKENS = 500_000
+_STRETCH = 65_536  # tokens that stay together where not all of a text is taken
 #: Where a text is too small or too regular to estimate a discount from: KenLM's --discount_fallback.
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 
@@ -47,13 +48,15 @@ class Baselines:
     """Losses of the counting models, by name, in the order of NAMES; empty where nothing was held out.
 
     values: nats per token; bits_per_byte: the same over the UTF-8 bytes of the same tokens (empty where they have
-    none). train_tokens, val_tokens: how many tokens were counted and predicted.
+    none). train_tokens, val_tokens: how many tokens were counted and predicted; share: of the training part that was
+    counted, 1 where it was all of it.
     """
 
     values: dict[str, float]
     bits_per_byte: dict[str, float]
     train_tokens: int
     val_tokens: int
+    share: float = 1.0
 
     @property
     def nats_to_bits(self) -> float | None:
@@ -72,19 +75,22 @@ def measure(
 ) -> Baselines:
     """Count `train` and predict `val`; both are documents of token ids, (N,) integers each; a stream is one document.
 
-    token_bytes: (V,) UTF-8 bytes of each token. At most the first `train_tokens` and `val_tokens` tokens are taken, so
-    that a large text costs no more time than a page may wait. Raises ValueError for ids outside the vocabulary.
+    token_bytes: (V,) UTF-8 bytes of each token. At most `train_tokens` and `val_tokens` tokens are taken, in
+    stretches spread over the text, so that a large one costs no more time than a page may wait. Raises ValueError for
+    ids outside the vocabulary.
     """
-    train, val = _first(train, train_tokens), _first(val, val_tokens)
+    size_of_all = sum(map(len, train))  # type: ignore[arg-type]
+    train, val = _spread(train, train_tokens), _spread(val, val_tokens)
+    share = sum(map(len, train)) / max(1, size_of_all)
     found, targets = probabilities(train, val, vocab_size)
     counted = sum(max(0, len(document) - 1) for document in train)
     if not len(targets):
-        return Baselines({}, {}, counted, 0)
+        return Baselines({}, {}, counted, 0, share)
     nats = {name: float(-np.log(found[name]).mean()) for name in NAMES}
     size = float(np.asarray(token_bytes, dtype=np.float64)[targets].sum())
     factor = len(targets) / size / math.log(2) if size else None
     bits = {name: value * factor for name, value in nats.items()} if factor is not None else {}
-    return Baselines(nats, bits, counted, len(targets))
+    return Baselines(nats, bits, counted, len(targets), share)
 
 
 def probabilities(
@@ -262,15 +268,21 @@ def _ids(document: ArrayLike, vocab_size: int) -> Ints:
     return values.astype(np.int64, copy=False)
 
 
-def _first(documents: Sequence[ArrayLike], most: int) -> list[NDArray[Any]]:
-    """The first documents, `most` tokens together; the last of them cut."""
-    kept, left = list[NDArray[Any]](), most
-    for document in documents:
-        if left <= 0:
-            break
-        values = np.asarray(document)[:left]
-        kept.append(values)
-        left -= len(values)
+def _spread(documents: Sequence[ArrayLike], most: int) -> list[NDArray[Any]]:
+    """All of them, or, where they have more tokens than `most`, about so many: stretches spread evenly over them."""
+    values = [np.asarray(document) for document in documents]
+    total = sum(map(len, values))
+    if total <= most:
+        return values
+    length = max(2, min(_STRETCH, most // 16))
+    kept, taken, seen = list[NDArray[Any]](), 0, 0
+    for document in values:
+        for at in range(0, len(document), length):
+            stretch = document[at : at + length]
+            seen += len(stretch)
+            if taken + len(stretch) <= seen * most / total:
+                kept.append(stretch)
+                taken += len(stretch)
     return kept
 
 

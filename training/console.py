@@ -144,7 +144,12 @@ class _Voice:
                 listed = (f"{name} {both(loss, event.bits.get(name), 3)}" for name, loss in event.nats.items())
                 beaten = ", ".join(f"{name} by step {step:,}" for name, step in fresh.items())  # it took its time
                 before = f"; beaten already: {beaten}" if beaten else ""
-                bar.write(f"counting alone comes to (nats per token, bits per byte): {', '.join(listed)}{before}")
+                over = (
+                    ""
+                    if event.share is None
+                    else f"; counted over {event.share:.0%} of the training part, spread over it"
+                )
+                bar.write(f"counting alone comes to (nats per token, bits per byte): {', '.join(listed)}{over}{before}")
             case Evaluated(val_loss=float()):
                 bits = f", {event.bits_per_byte:.3f} bits per byte" if event.bits_per_byte is not None else ""
                 best = " (best)" if event.best else ""

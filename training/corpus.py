@@ -11,6 +11,7 @@ Files are read in pieces; a file of DEFAULT_MAX_BYTES takes less than 1.5 GB of 
 (`benchmarks/read_memory.py`).
 """
 
+import hashlib
 import re
 import unicodedata
 from collections import Counter
@@ -250,16 +251,26 @@ def check_trainable(n_train_tokens: int, n_val_tokens: int, context: int) -> Non
 
 
 def about(corpus: Corpus) -> dict[str, Any]:
-    """What a run's config keeps of its text: name, source, size, notes, and its first words as a prompt."""
+    """What a run's config keeps of its text: name, source, size, notes, what tells it from others, and its first words
+    as a prompt."""
     head = corpus.text.lstrip()[:32]
     opening = head.rsplit(" ", 1)[0] if len(head) == 32 and " " in head else head
     return {
         "name": corpus.name,
         "source": corpus.source,
         "characters": len(corpus.text),
+        "sha256": _digest(corpus.text),
         "notes": list(corpus.notes),
         "opening": opening.split("\n\n")[0],
     }
+
+
+def _digest(text: str) -> str:
+    """SHA-256 of a text as UTF-8, a piece at a time: a long one is not held twice."""
+    digest = hashlib.sha256()
+    for at in range(0, len(text), 1 << 20):
+        digest.update(text[at : at + (1 << 20)].encode())
+    return digest.hexdigest()
 
 
 def statistics(corpus: Corpus) -> CorpusStatistics:

@@ -86,11 +86,14 @@ class Sampled(Event):
 
 @dataclass(frozen=True)
 class BaselinesKnown(Event):
-    """What the held-out text costs without any training: nats per token and bits per byte of counting models."""
+    """What the held-out text costs without any training: nats per token and bits per byte of counting models.
+
+    share: of the training part that was counted, where it was not all of it."""
 
     kind: ClassVar[str] = "baselines"
     nats: dict[str, float]
     bits: dict[str, float]
+    share: float | None = None
 
 
 @dataclass(frozen=True)

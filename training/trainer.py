@@ -380,7 +380,8 @@ class Trainer:
             except Exception:  # a run is worth more than the lines that it is compared with
                 _log.exception("the baselines of %s could not be counted", self.folder.id)
             else:
-                self._record(BaselinesKnown(event.step, event.wall_s, found.values, found.bits_per_byte))
+                share = found.share if found.share < 1 else None
+                self._record(BaselinesKnown(event.step, event.wall_s, found.values, found.bits_per_byte, share))
 
     def _keep(self, event: Event, model: GPT, state: LoopState) -> None:
         self._writer.note(event)

@@ -68,10 +68,11 @@
       .map((step) => `${list(some.filter((b) => b.step === step).map((b) => b.name))} from step ${count(step)}`));
     const done = all.filter((b) => b.step !== null && !b.lost), lost = all.filter((b) => b.lost), left = all.filter((b) => b.step === null).map((b) => b.name);
     const not = GOES_ON.includes(state.run?.state) ? 'not yet' : 'not', words = list(left, 'or');
+    const share = all[0].share, some = curve.known(share) ? ` Counting looked at ${glass.percent(share)} of the training part, spread over it.` : '';
     const once = lost.length ? ` It beat ${told(lost)}, and does no more.` : '';
-    if (!done.length && !left.length) return `On held-out text the model beat ${told(lost)}, and does no more.`;
-    if (!done.length) return `On held-out text the model does ${not} beat ${words}.${once}`;
-    return `On held-out text the model beats ${told(done)}${left.length ? `, but ${not} ${words}` : ''}.${once}`;
+    if (!done.length && !left.length) return `On held-out text the model beat ${told(lost)}, and does no more.${some}`;
+    if (!done.length) return `On held-out text the model does ${not} beat ${words}.${once}${some}`;
+    return `On held-out text the model beats ${told(done)}${left.length ? `, but ${not} ${words}` : ''}.${once}${some}`;
   }
 
   function table(state) {

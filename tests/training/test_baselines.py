@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -188,11 +189,21 @@ def test_tokens_without_bytes_have_no_bits_per_byte() -> None:
 
 def test_long_texts_are_counted_up_to_a_limit() -> None:
     documents = [[0, 1, 2, 0], [2, 1, 0, 2]]
-    cut = measure(documents, documents, 3, [1, 1, 1], train_tokens=6, val_tokens=5)
-    whole = measure([[0, 1, 2, 0], [2, 1]], [[0, 1, 2, 0], [2]], 3, [1, 1, 1])
-    assert cut == whole
-    assert cut.train_tokens == 4
-    assert cut.val_tokens == 3
+    cut = measure(documents, documents, 3, [1, 1, 1], train_tokens=4, val_tokens=6)
+    every_other, two_of_three = [[2, 0], [0, 2]], [[2, 0], [2, 1], [0, 2]]
+    assert cut == replace(measure(every_other, two_of_three, 3, [1, 1, 1]), share=0.5)
+    assert (cut.train_tokens, cut.val_tokens) == (2, 3)
+    assert measure(documents, documents, 3, [1, 1, 1]).share == 1
+
+
+def test_a_long_text_is_counted_all_over() -> None:
+    """Its first half is another language than its second one, from which the held-out text is."""
+    chance = np.random.default_rng(5)
+    train = np.concatenate([chance.integers(0, 4, 5000), chance.integers(4, 8, 5000)])
+    found = measure([train], [chance.integers(4, 8, 500)], 8, [1] * 8, train_tokens=2000)
+    assert found.share == pytest.approx(0.2, abs=0.02)
+    assert found.values["unigram"] == pytest.approx(math.log(8), abs=0.02)
+    assert found.values["bigram"] == pytest.approx(math.log(4), abs=0.05)
 
 
 def test_discounts_fall_back_where_they_cannot_be_estimated() -> None:

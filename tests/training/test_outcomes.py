@@ -55,3 +55,12 @@ def test_what_nothing_was_held_out_for_cannot_be_told(corpus: Path, capsys: pyte
     train(corpus, "source", capsys)
     said = train(corpus, "with", capsys, "--teacher", str(corpus.parent / "runs" / "source"), "--val-fraction", "0")
     assert said[-2] == "What its teacher brought cannot be told: nothing was held out to measure on."
+
+
+def test_a_text_of_the_same_name_and_length_is_another_one(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(corpus, "source", capsys, "--steps", "4", "--layers", "2")
+    train(corpus, "with", capsys, "--teacher", str(corpus.parent / "runs" / "source"))
+    corpus.write_text("".join(sorted(TEXT)), encoding="utf-8")
+    assert not any("Lowest" in line for line in train(corpus, "other", capsys))
+    corpus.write_text(TEXT, encoding="utf-8")
+    assert any("Lowest" in line for line in train(corpus, "without", capsys))
