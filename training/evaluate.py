@@ -27,9 +27,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.corpus import read_corpus
+from training.corpus import read_corpora, read_corpus
 from training.files import CorpusError
 from training.kept import documents_are_lines, read_text
+from training.origin import add_reading_flags, reading_given
 from training.runs import RunFolder
 from training.verbatim import Copied, Index, split, units_of, verdict
 
@@ -211,22 +212,25 @@ def main(argv: list[str] | None = None) -> int:
         "--corpus", type=Path,
         help="what the model was trained on: what is copied? A run folder, or a file as it is (not cleaned as a run's)",
     )  # fmt: skip
+    add_reading_flags(p)  # of the corpus
     options = p.parse_args(argv)
     try:
+        if (flags := reading_given(options)) and (options.corpus is None or options.corpus.is_dir()):
+            raise ValueError(f"{flags[0]} tells how a file is read: give it with --corpus FILE, or leave it out.")
         text = sys.stdin.read() if options.text == "-" else read_corpus(options.text).text
-        print(report(text, _index_of(options.corpus) if options.corpus else None), flush=True)
+        print(report(text, _index_of(options.corpus, options) if options.corpus else None), flush=True)
     except ValueError as error:
-        print(f"python -m training.evaluate: {error}", file=sys.stderr)
+        print(f"python -m training.evaluate: {getattr(error, 'console', error)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read it has read enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
-def _index_of(path: Path) -> Index:
-    """Of a file, or of what a run learnt from."""
+def _index_of(path: Path, how: argparse.Namespace) -> Index:
+    """Of a file, or of what a run learnt from. how: the flags that it is read by."""
     if not path.is_dir():
-        corpus = read_corpus(path)
+        corpus = read_corpora([path], column=how.column, delimiter=how.delimiter, keep_good_lines=how.keep_good_lines)
         return Index(corpus.text, lines=corpus.documents is not None and not any("\n" in d for d in corpus.documents))
     texts = read_text(path)
     if texts is None:

@@ -131,6 +131,11 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hub-file", metavar="FILE", help="with --hub: the file to read, where the data set has several"
     )
+    add_reading_flags(parser)
+
+
+def add_reading_flags(parser: argparse.ArgumentParser) -> None:
+    """Those of them that say how a file is read."""
     parser.add_argument(
         "--column",
         help="the column of a table that holds the text, or the field of a .jsonl (inside an object: data.text)",
@@ -141,6 +146,13 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-good-lines", action="store_true", help="skip broken lines of a .jsonl and ragged rows of a .csv"
     )
+
+
+def reading_given(options: argparse.Namespace) -> list[str]:
+    """Those of `add_reading_flags` that were given."""
+    return [
+        f"--{name.replace('_', '-')}" for name in ("column", "delimiter", "keep_good_lines") if getattr(options, name)
+    ]
 
 
 def names_a_text(options: Mapping[str, Any]) -> bool:

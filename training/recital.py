@@ -24,9 +24,10 @@ from model import GPT, Tokenizer, open_checkpoint
 from model.gpt import KVCache
 from training.cleaning import clean
 from training.config import Recipe
-from training.corpus import read_corpus
+from training.corpus import read_corpora
 from training.data import documents_of
 from training.kept import read_text
+from training.origin import add_reading_flags, reading_given
 from training.runs import RunFolder
 
 MARGIN = 8  # tokens more than a document has, in which a model may come to its end
@@ -202,7 +203,7 @@ def main(argv: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(prog="python -m training.recital", description="Ask a run for its texts by heart.")
     p.add_argument("run", help="a run folder")
     p.add_argument("corpus", nargs="?", help="a text to ask for (default: what it learnt from, as the run kept it)")
-    p.add_argument("--column", help="the column of a .csv that holds the text")
+    add_reading_flags(p)
     p.add_argument("--failures", action="store_true", help="list the texts that did not come back, and where they part")
     p.add_argument("--words", type=int, default=6, help="words that each document is begun with (default 6)")
     p.add_argument("--most", type=int, help="ask for no more than so many, spread evenly (default: all)")
@@ -226,7 +227,7 @@ def main(argv: list[str] | None = None) -> int:
         outcomes = _all_of(asking)
         found = counted(outcomes, options.words)
     except ValueError as error:
-        print(f"python -m training.recital: {error}", file=sys.stderr)
+        print(f"python -m training.recital: {getattr(error, 'console', error)}", file=sys.stderr)
         return 2
     asked, ended = ("lines", "at the line break") if lines else ("documents", "stopped")
     print(f"{found.asked} {asked}: exact {found.exact:.3f}, {ended} {found.stopped:.3f}")
@@ -257,10 +258,15 @@ def _all_of(asking: Iterator[Outcome]) -> list[Outcome]:
 def _documents(options: argparse.Namespace, recipe: Recipe) -> Sequence[str]:
     """The documents of the corpus that was given, else those that the run learnt from. Raises ValueError."""
     if options.corpus is not None:
-        corpus = clean(read_corpus(options.corpus, column=options.column), recipe.cleaning).corpus
-        return documents_of(corpus)[: recipe.max_documents or None]
-    if options.column is not None:
-        raise ValueError("--column tells of a CORPUS, and none is given: give its path too, or leave --column out.")
+        read = read_corpora(
+            [options.corpus], column=options.column, delimiter=options.delimiter,
+            keep_good_lines=options.keep_good_lines,
+        )  # fmt: skip
+        return documents_of(clean(read, recipe.cleaning).corpus)[: recipe.max_documents or None]
+    if flags := reading_given(options):
+        raise ValueError(
+            f"{flags[0]} tells of a CORPUS, and none is given: give its path too, or leave {flags[0]} out."
+        )
     texts = read_text(Path(options.run))
     if texts is None:
         raise ValueError(f"{options.run} kept no text: give the CORPUS that it was trained on.")

@@ -310,6 +310,7 @@ def main(argv: list[str] | None = None) -> int:
         if min(options.merges, default=0) < 0:
             raise ValueError(f"--merges has {min(options.merges)}; count from 0, which are single bytes.")
         corpus = given_by(vars(options)).read()
+        print(f"{corpus.name}: {len(corpus.text):,} characters, {corpus.encoding}", *corpus.notes, sep="\n")
         corpus = clean(corpus, from_options(vars(options))).corpus
         _compare(split(corpus.text), options.sentence or first_sentence(corpus.text), options.entries, options.merges)
     except ValueError as error:

@@ -207,3 +207,17 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
         said = capsys.readouterr()
         assert said.out == ""
         assert said.err.startswith("python -m training.evaluate: ")
+
+
+def test_a_table_is_read_as_the_flags_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.txt").write_text("so a little mouse ran round the house of the cook\n")
+    rows = ['{"id": 1, "said": "and a little mouse ran round the house of the baker"}'] * 3
+    (tmp_path / "rows.jsonl").write_text("\n".join([*rows, '{"said": ']))
+    asked = [str(tmp_path / "t.txt"), "--corpus", str(tmp_path / "rows.jsonl")]
+    assert main(asked) == 2
+    assert "line 4 is no JSON object" in (said := capsys.readouterr().err)
+    assert "--keep-good-lines" in said
+    assert main([*asked, "--keep-good-lines", "--column", "said"]) == 0
+    assert "Memorised" in capsys.readouterr().out
+    assert main([str(tmp_path / "t.txt"), "--column", "said"]) == 2
+    assert "--column tells how a file is read: give it with --corpus FILE" in capsys.readouterr().err
