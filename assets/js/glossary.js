@@ -7,6 +7,7 @@
 
   const { h } = window.glass;
   const SHINE = 2000, PATIENCE = 15000;  // milliseconds
+  const HOLD = 500;  // milliseconds between two looks whether it is still in sight
   let terms = [], shining = null;
 
   // ---- going there ------------------------------------------------------------------------------------------------
@@ -48,8 +49,15 @@
     if (shining) shining();
     node.scrollIntoView({ block: 'center', behavior: glass.calm() ? 'auto' : 'smooth' });
     node.classList.add('g-shine');
+    // What is drawn above it meanwhile would push it out of sight again; a visitor who scrolls is left alone.
+    const hold = setInterval(() => {
+      const { top, bottom } = node.getBoundingClientRect();
+      if (bottom < 0 || top > innerHeight) node.scrollIntoView({ block: 'center' });
+    }, HOLD), free = () => clearInterval(hold);
+    for (const kind of ['wheel', 'touchmove', 'keydown']) addEventListener(kind, free, { once: true, passive: true });
     const timer = setTimeout(() => shining && shining(), SHINE);
     shining = () => {
+      free();
       clearTimeout(timer);
       node.classList.remove('g-shine');
       shining = null;

@@ -101,6 +101,23 @@ def test_the_outline_goes_after_two_seconds(opened: Page) -> None:
     expect(opened.locator(".g-shine")).to_have_count(0)
 
 
+PUSHED = """async () => {
+    const node = await glass.glossary.show('logits'), tall = document.createElement('div');
+    tall.style.height = '5000px';
+    document.querySelector('.gradio-container').prepend(tall);
+    scrollTo({top: 0, behavior: 'instant'});
+    const before = node.getBoundingClientRect().top > innerHeight;
+    await new Promise(done => setTimeout(done, 1200));
+    const {top, bottom} = node.getBoundingClientRect();
+    tall.remove();
+    return [before, top < innerHeight && bottom > 0];
+}"""
+
+
+def test_a_place_stays_in_sight_when_something_is_drawn_above_it(opened: Page) -> None:
+    assert opened.evaluate(PUSHED) == [True, True]
+
+
 def test_the_document_links_into_the_app(visit: Visit) -> None:
     """As on a phone, from an address in docs/glossary.md; a reload does not go there again."""
     links = re.findall(r"\(http://127\.0\.0\.1:7860(/\?see=[a-z-]+) ", DOCUMENT)
