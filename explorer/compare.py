@@ -41,7 +41,9 @@ class Curve:
     ref: str
     run: Run
     factor: float | None
-    """Bits per byte for one nat per token of its text; None where that is not known."""
+    """Bits per byte for one nat per token of its held-out text; None where that is not known."""
+    learnt: float | None
+    """The same of the text that it learns from."""
     steps: list[Stepped]
     tokens: list[int]
     """Tokens learnt from up to each of `steps`."""
@@ -63,6 +65,10 @@ class Curve:
         if measured is not None:
             return measured
         return None if nats is None or self.factor is None else nats * self.factor
+
+    def learnt_bits(self, nats: float | None) -> float | None:
+        """A training loss in bits per byte."""
+        return None if nats is None or self.learnt is None else nats * self.learnt
 
 
 class Compare:
@@ -129,9 +135,11 @@ def curve_of(ref: str, run: Run) -> Curve:
         elif isinstance(event, Evaluated):
             _put(evals, event)
     known = [(e.val_loss, e.bits_per_byte) for e in evals if e.val_loss and e.bits_per_byte is not None]
-    factor = known[-1][1] / known[-1][0] if known else beginning(run)["nats_to_bits"]
+    began = beginning(run)
+    factor = known[-1][1] / known[-1][0] if known else began["nats_to_bits"]
+    learnt = began["train_nats_to_bits"] or factor
     baselines = next((event for event in events if isinstance(event, BaselinesKnown)), None)
-    return Curve(ref, run, factor, steps, _tokens(run, events, steps), evals, baselines)
+    return Curve(ref, run, factor, learnt, steps, _tokens(run, events, steps), evals, baselines)
 
 
 def _put(before: list[E], event: E) -> None:
@@ -190,6 +198,7 @@ def packed(curve: Curve) -> dict[str, Any]:
         "tokenizer": tokenizer_of(run, known["vocab_size"]),
         "optimizer": run.info.recipe.train.optimizer if trained_here(run) else None,
         "nats_to_bits": curve.factor,
+        "train_nats_to_bits": curve.learnt,
         "unseen": new_tokens(first),
         "points": {
             "step": [steps[group[-1]].step for group in groups],
@@ -223,7 +232,8 @@ def ends(curve: Curve, known: dict[str, Any]) -> dict[str, Any]:
         return {"final": None, "best": None}
 
     def told(step: int, nats: float | None, bits: float | None) -> dict[str, Any]:
-        return {"kind": kind, "step": step, "nats": nats, "bits": curve.bits(nats, bits)}
+        known_bits = curve.learnt_bits(nats) if kind == "training" and bits is None else curve.bits(nats, bits)
+        return {"kind": kind, "step": step, "nats": nats, "bits": known_bits}
 
     return {"final": told(*losses[-1]), "best": told(*min(losses, key=lambda loss: loss[1] or 0.0))}
 
@@ -336,7 +346,7 @@ def table_of(curves: Sequence[Curve]) -> str:
         name = inert(curve.name)
         rows: list[tuple[int, int, list[Any]]] = []
         for event, tokens in zip(curve.steps, curve.tokens, strict=True):
-            losses = [event.loss, curve.bits(event.loss), event.lr, event.grad_norm, event.tokens_per_s]
+            losses = [event.loss, curve.learnt_bits(event.loss), event.lr, event.grad_norm, event.tokens_per_s]
             rows.append((event.step, 0, [name, "training", event.step, event.wall_s, tokens, *losses]))
         for measured in curve.evals:
             if measured.val_loss is not None:

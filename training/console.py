@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from training.artifacts import first_below
 from training.distributed import give_up_after, launched, restarted
 from training.events import (
     BaselinesKnown,
@@ -95,25 +96,22 @@ class _Voice:
         self._bar = bar
         self._bytes: float | None = None  # of a token of the training
         self._counted: dict[str, float] = {}
-        self._measured: list[tuple[int, float]] = []
+        self._measured: list[Evaluated] = []
         self._beaten: set[str] = set()
         for event in before:
             self._note(event)
 
     def _note(self, event: Event) -> dict[str, int]:
         """Remember what later lines need; the counting models of which it is first known that they are beaten, each
-        with the step of the first measurement below it. Before the first step nothing is learnt."""
+        with the step of the first measurement below it."""
         if isinstance(event, Started):
             self._bytes = event.learnt_bytes_per_token
         if isinstance(event, BaselinesKnown):
             self._counted = event.nats
-        if isinstance(event, Evaluated) and event.val_loss is not None and event.step > 0:
-            self._measured.append((event.step, event.val_loss))
-        found = {
-            name: next((step for step, measured in self._measured if measured < loss), None)
-            for name, loss in self._counted.items()
-            if name not in self._beaten
-        }
+        if isinstance(event, Evaluated):
+            self._measured.append(event)
+        left = {name: loss for name, loss in self._counted.items() if name not in self._beaten}
+        found = {name: first_below(self._measured, loss) for name, loss in left.items()}
         fresh = {name: step for name, step in found.items() if step is not None}
         self._beaten |= set(fresh)
         return fresh
@@ -144,11 +142,7 @@ class _Voice:
                 listed = (f"{name} {both(loss, event.bits.get(name), 3)}" for name, loss in event.nats.items())
                 beaten = ", ".join(f"{name} by step {step:,}" for name, step in fresh.items())  # it took its time
                 before = f"; beaten already: {beaten}" if beaten else ""
-                over = (
-                    ""
-                    if event.share is None
-                    else f"; counted over {event.share:.0%} of the training part, spread over it"
-                )
+                over = f"; counted over {event.share:.0%} of the training part, spread over it" if event.share else ""
                 bar.write(f"counting alone comes to (nats per token, bits per byte): {', '.join(listed)}{over}{before}")
             case Evaluated(val_loss=float()):
                 bits = f", {event.bits_per_byte:.3f} bits per byte" if event.bits_per_byte is not None else ""

@@ -21,7 +21,7 @@
     return { node: h('div', { class: 'g-loss-axis', role: 'group', 'aria-label': label }, buttons), press, buttons };
   }
 
-  const inUnit = (run, nats, unit) => (unit === 'nats' ? nats : glass.losses.bits(nats, run.nats_to_bits ?? null));
+  const inUnit = (run, nats, unit) => (unit === 'nats' ? nats : glass.losses.bits(nats, run.train_nats_to_bits ?? run.nats_to_bits ?? null));
 
   /** What is drawn of a run: [xs, ys] without gaps; its training where nothing was held out. */
   function lineOf(run, wanted, unit, axis) {

@@ -85,6 +85,7 @@ def test_a_comparison_is_what_the_runs_wrote_down(server: Server, call: Call) ->
             }
         first = written[0]
         assert told["nats_to_bits"] == pytest.approx(1 / math.log(2) / first["bytes_per_token"])
+        assert told["train_nats_to_bits"] == pytest.approx(1 / math.log(2) / first["train_bytes_per_token"])
         assert (told["parameters"], told["optimizer"]) == (first["parameters"], "adamw")
         assert told["tokenizer"].startswith("characters, ")
     assert reply["differences"] == [
