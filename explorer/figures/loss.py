@@ -70,7 +70,7 @@ def _draw(chart: go.Figure, curve: Curve, colour: str, unit: str, axis: str, sev
     label = f"{name} " if several else ""
     every = max(1, -(-len(curve.steps) // _POINTS))
     xs = [_x(axis, event, tokens) for event, tokens in zip(curve.steps, curve.tokens, strict=True)]
-    losses = [event.loss if unit == "nats" else curve.bits(event.loss) for event in curve.steps]
+    losses = [event.loss if unit == "nats" else curve.learnt_bits(event.loss) for event in curve.steps]
     even = smooth([value for value in losses if value is not None])
     shared: dict[str, Any] = {"legendgroup": group, "mode": "lines", "hovertemplate": "%{y:.4f}"}
     if curve.steps:

@@ -46,7 +46,7 @@ def write(server: Server, run_id: str, events: list[Event], name: str = "a run",
 
 def steps(count: int, pace: float = 320.0) -> list[Event]:
     """A training of `count` steps of a tenth of a second, measured after every hundredth."""
-    found: list[Event] = [Started(0, 0.0, count, 99, "cpu", 2.1)]
+    found: list[Event] = [Started(0, 0.0, count, 99, "cpu", 2.1, train_bytes_per_token=2.6)]
     for step in range(1, count + 1):
         found.append(Stepped(step, step / 10, 4 * math.exp(-step / 500), 0.01, 1.0, pace))
         if step % 100 == 0:
@@ -232,7 +232,7 @@ def test_the_table_holds_every_measurement(server: Server, call: Call) -> None:
     assert float(row["loss_bits_per_byte"]) == pytest.approx(3.3 / math.log(2) / 2.1)
     row = next(row for row in rows if row["kind"] == "training" and row["step"] == "5")
     assert float(row["loss_nats_per_token"]) == 4 * math.exp(-5 / 500)
-    assert float(row["loss_bits_per_byte"]) == pytest.approx(4 * math.exp(-5 / 500) / math.log(2) / 2.1)
+    assert float(row["loss_bits_per_byte"]) == pytest.approx(4 * math.exp(-5 / 500) / math.log(2) / 2.6)
     assert [inert(text) for text in ("-1", "@x", "+1", "plain")] == ["'-1", "'@x", "'+1", "plain"]
     assert table_of([]).count("\n") == 1
 
@@ -265,7 +265,7 @@ def test_the_figure_shows_the_runs_own_numbers(server: Server, unit: str, axis: 
     ref = write(server, "a", [*events[:2], known, *events[2:]])
     chart = figure([curve_of(ref, server.jobs.find("a"))], unit, axis)
     raw, even, val = chart.data
-    factor = 1.0 if unit == "nats" else 1 / math.log(2) / 2.1
+    factor = 1.0 if unit == "nats" else 1 / math.log(2) / 2.6
     losses = [4 * math.exp(-step / 500) * factor for step in range(1, 201)]
     assert list(raw.y) == pytest.approx(losses)
     assert list(even.y) == pytest.approx(smooth(losses))
