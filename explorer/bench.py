@@ -36,6 +36,8 @@ SENTENCE = 600
 """The longest sentence, in characters."""
 READ = 2_000_000
 """Characters of a text that the card works on; a longer one is cut, and that is said."""
+COUNTED = 1_000_000
+"""Characters of it that every tokenizer is counted over, spread over the text; that is said too."""
 _KEPT = 6  # learnt tokenizers a visitor
 _AT_ONCE = 2  # learnt at the same moment; others wait
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -100,7 +102,8 @@ class Bench:
         return {
             "kind": kind,
             "sentence": sentence,
-            "notice": _notice(held, figures),
+            "notice": figures.notice,
+            "counted": _counted(held, figures),
             "strip": [_pack(tokenizer, item) for item in tokenizer_bench.strip(tokenizer, sentence)],
             "figures": _pack_figures(tokenizer, figures),
             "replay": None if film is None else _pack_replay(tokenizer, film),
@@ -134,7 +137,7 @@ class Bench:
 
         held.share = 0.0 if kind == "bpe" else held.share
         with self._places:
-            learnt = tokenizer_bench.measure(kind, held.parts, entries, told if kind == "bpe" else None)
+            learnt = tokenizer_bench.measure(kind, held.parts, entries, told if kind == "bpe" else None, COUNTED)
         held.learnt[key] = learnt
         while len(held.learnt) > _KEPT:
             held.learnt.popitem(last=False)
@@ -159,14 +162,15 @@ def _sentence(value: Any) -> str | None:
     return _SURROGATE.sub("\ufffd", value.replace("\r\n", "\n"))
 
 
-def _notice(held: Held, figures: Figures) -> str | None:
-    """What has to be known to read the figures, where there is something."""
-    said = [figures.notice] if figures.notice else []
+def _counted(held: Held, figures: Figures) -> str | None:
+    """How much of the text the figures are about, where that is not all; the same for every tokenizer."""
+    said = []
     if len(held.corpus.text) > READ:
         said.append(f"Only the first {READ:,} characters of the text are used here.")
     if figures.read < figures.learnt:
         said.append(
-            f"Counted over {figures.read:,} of {figures.learnt:,} characters, spread over the text, to save time."
+            f"Each tokenizer is counted over the same {figures.read:,} of {figures.learnt:,} characters, spread over "
+            "the text, to save time."
         )
     return " ".join(said) or None
 

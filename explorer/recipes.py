@@ -17,7 +17,7 @@ from explorer.shelf import millions
 from model import ConfigError, Tokenizer
 from training.config import Recipe
 from training.corpus import Corpus
-from training.data import MASKED, build_tokenizer, documents_of
+from training.data import MASKED, build_tokenizer, documents_of, trained_part
 from training.estimate import amount, check_fits, duration, foreseen, row_tokens
 from training.fitting import GIVES_WAY, cleaned
 from training.presets import PRESETS
@@ -217,7 +217,8 @@ def examples(server: Server, visitor: Visitor, preset: str, *values: Any) -> dic
     """What a model will be shown: the first rows of the first batch, input over target. Raises ValueError.
 
     rows[].input, rows[].target: [text, kind] of each token; a target that is masked out of the loss is null.
-    start_mark: whether documents begin with the end-of-text token.
+    start_mark: whether documents begin with the end-of-text token. reads: what of the visitor's text they are cut from;
+    documents: [taken, all], where not all are; cleaned: the recipe's own steps, where it cleans.
     """
     corpus, prepared = prepare_run(server, visitor, preset, values)
     recipe, tokenizer, data = prepared.recipe, prepared.tokenizer, prepared.data
@@ -236,16 +237,21 @@ def examples(server: Server, visitor: Visitor, preset: str, *values: Any) -> dic
         for row, aims in zip(inputs[:_EXAMPLES].tolist(), targets[:_EXAMPLES].tolist(), strict=True)
     ]
     facts = [f"The vocabulary has {tokenizer.vocab_size:,} tokens"]
+    reads: dict[str, Any] = {"characters": len(corpus.text)}
     if recipe.cut == "documents":
         every = documents_of(corpus)
         whole = every[: recipe.max_documents or None]
         facts.insert(0, f"{len(whole):,} {f'of {len(every):,} ' if len(whole) < len(every) else ''}documents")
+        if len(whole) < len(every):
+            reads |= {"characters": len(trained_part(corpus, recipe).text), "documents": [len(whole), len(every)]}
         longer = sum(end - begin > data.context + 1 for begin, end in _documents(data))
         if longer:
             facts.append(f"Longer than the context of {data.context}, and therefore cut: {longer:,}")
     else:
         facts.insert(0, f"A stream of {len(data.train):,} tokens")
     read = visitor.text().text
+    if not visitor.cleaning.active and recipe.cleaning.active:
+        reads["cleaned"] = str(recipe.cleaning)
     if len(corpus.text) < len(read) and not visitor.cleaning.active:
         steps = f"The recipe cleans the text first ({recipe.cleaning})"
         facts.insert(0, f"{steps}: {len(corpus.text):,} of {len(read):,} characters stay")
@@ -256,6 +262,7 @@ def examples(server: Server, visitor: Visitor, preset: str, *values: Any) -> dic
         "facts": facts,
         "notes": list(prepared.notes),
         "name": corpus.name,
+        "reads": reads,
     }
 
 

@@ -5,8 +5,8 @@
     strip(tokenizer, "Once upon a time")              # the sentence, token by token
     replay(tokenizer, "Once upon a time").at(40)      # ... as it stood after the first 40 merges
 
-At the console: `python -m training.tokenizer_bench TEXT`. Nothing here knows of a page, and nothing random is in it.
-How much of a long text is counted depends on the clock, and `Figures.read` says how much it was.
+At the console: `python -m training.tokenizer_bench TEXT`. Nothing here knows of a page, and nothing random is in it: of
+a long text the same stretches are counted under every tokenizer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OWN = ("char", "word", "words")
 """Those whose entries are pieces of the text itself."""
 HELD_OUT = 0.1
 """Share of the text that no vocabulary is learnt from."""
-STRETCH = 16_384  # characters encoded between two looks at the clock
+STRETCH = 16_384  # characters that are encoded at once
 LONGEST = 5
 _SPREAD = 0.6180339887498949  # multiples of the golden section, modulo 1, spread evenly however many are taken
 _SENTENCE = re.compile(r"(?:^|(?<=[.!?]\s))[^.!?\n]{20,120}[.!?]", re.MULTILINE)  # from its beginning
@@ -56,7 +56,7 @@ class Figures:
 
     entries: the size of the vocabulary; used: how many of them occur in what was read of the learnt part (all, by how
     it was made, where the entries are the text's own characters or words). tokens: what
-    the `read` characters of it became, of `learnt` in all (fewer where reading all would take too long). unknown: how
+    the `read` characters of it became, of `learnt` in all. unknown: how
     many of the `tried` characters of the held-out part stand in words or characters without a token. longest: of the
     entries that occur there, those with the most bytes, the earlier id first among equals. seconds: to learn the
     vocabulary; None where it comes ready.
@@ -138,25 +138,25 @@ def measure(
     parts: Parts,
     vocab_size: int = 512,
     progress: Callable[[float], None] | None = None,
-    budget_s: float | None = 1.0,
+    most: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Tokenizer, Figures]:
     """Learn a tokenizer from the learnt part and count what it makes of both. Raises ValueError as `learn` does.
 
-    budget_s: seconds after which no further stretch of a part is read; the stretches read are spread over it. None
-    reads everything. progress: shares of the learning, 0 to 1.
+    most: about how many characters of each part are counted, in stretches spread over it, the same ones for every kind;
+    None counts all. progress: shares of the learning, 0 to 1.
     """
     begun = clock()
     tokenizer, notice = learn(kind, parts.learnt, vocab_size, progress)
     seconds = None if kind == "gpt2" else clock() - begun
     used: set[int] = set()
     tokens = read = tried = unknown = 0
-    for stretch in _within(parts.learnt, budget_s, clock):
+    for stretch in _spread(parts.learnt, most):
         ids = tokenizer.encode(stretch)
         used.update(ids)
         tokens += len(ids)
         read += len(stretch)
-    for stretch in _within(parts.held_out, budget_s, clock):
+    for stretch in _spread(parts.held_out, most):
         unknown += sum(len(gap.text) for gap in tokenizer.encode_known(stretch).unknown)
         tried += len(stretch)
     figures = Figures(
@@ -175,14 +175,14 @@ def measure(
     return tokenizer, figures
 
 
-def _within(text: str, budget_s: float | None, clock: Callable[[], float]) -> Iterator[str]:
-    """Stretches of `text`, each once, spread over it, cut where tokens end anyway; no more after `budget_s` seconds."""
-    begun = clock()
+def _spread(text: str, most: int | None) -> Iterator[str]:
+    """Stretches of `text`, spread over it, cut where tokens end anyway, until they have `most` characters."""
     stretches = list(chunks(text, STRETCH))
-    order = sorted(range(len(stretches)), key=lambda number: number * _SPREAD % 1)
-    for taken, number in enumerate(order):
-        if taken and budget_s is not None and clock() - begun > budget_s:
+    taken = 0
+    for number in sorted(range(len(stretches)), key=lambda number: number * _SPREAD % 1):
+        if most is not None and taken >= most:
             return
+        taken += len(stretches[number])
         yield stretches[number]
 
 
@@ -291,7 +291,7 @@ def _grown(ids: list[int], joins: dict[tuple[int, int], tuple[int, int]]) -> lis
 
 # -- at the console ---------------------------------------------------------------------------------------------------
 
-_PATIENCE_S = 30.0  # for the counting under one tokenizer
+_COUNTED = 20_000_000  # characters
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -342,16 +342,16 @@ def _compare(parts: Parts, sentence: str, entries: int, merges: list[int]) -> No
         )
         strips.append(f"{kind:6}{'|'.join(_shown(item) for item in strip(tokenizer, sentence))}")
         notices += [found.notice] if found.notice else []
-        if found.read < found.learnt:
-            notices.append(
-                f"{kind}: counted over {found.read:,} of {found.learnt:,} characters, stretches spread over all of it; "
-                "more of its entries may be in use."
-            )
         if kind == "bpe":
             grown = replay(tokenizer, sentence)
             for known in merges:
                 cut = "|".join(_shown(tokenizer.piece(number)) for number in grown.at(known))
                 strips.append(f"{'':6}after {min(known, grown.total):,} of {grown.total:,} merges: {cut}")
+    if found.read < found.learnt:
+        notices.append(
+            f"Counted over {found.read:,} of {found.learnt:,} characters, stretches spread over all of the text, the "
+            "same ones for each; more entries of bpe and gpt2 may be in use."
+        )
     print("", *strips, *notices, sep="\n")
 
 
@@ -366,7 +366,7 @@ def _measured(kind: str, parts: Parts, entries: int) -> tuple[Tokenizer, Figures
         def progress(share: float) -> None:
             bar.update(share - bar.n)
 
-        return measure(kind, parts, entries, progress, _PATIENCE_S)
+        return measure(kind, parts, entries, progress, _COUNTED)
 
 
 def _shown(item: Piece | str) -> str:

@@ -160,13 +160,18 @@
   }
 
   function table() {
-    const body = h('tbody', {});
+    const body = h('tbody', {}), counted = h('p', { class: 'g-fine', hidden: true, 'data-testid': 'bench-counted' });
     const node = h('div', { class: 'g-bench-scroll', tabindex: 0, role: 'group', 'aria-label': 'Figures of the four tokenizers' },
       h('table', { class: 'g-bench-table', 'data-testid': 'bench-table' },
         h('thead', {}, h('tr', {}, COLUMNS.map((name) => h('th', { scope: 'col' }, name)))), body));
-    const paint = (replies) => body.replaceChildren(...KINDS.map(([kind]) => figuresRow(kind, replies[kind])));
+    function paint(replies) {
+      body.replaceChildren(...KINDS.map(([kind]) => figuresRow(kind, replies[kind])));
+      const said = Object.values(replies).map((reply) => reply && reply.counted).find(Boolean); // the same of each
+      counted.textContent = said || '';
+      counted.hidden = !said;
+    }
     paint({});
-    return { node, paint };
+    return { node, counted, paint };
   }
 
   // ---- merges, played back ----------------------------------------------------------------------------------------
@@ -281,7 +286,7 @@
       box, KINDS.map(([kind]) => rows[kind].root), film.root,
       h('h3', { class: 'g-subtitle' }, 'What they make of your text'),
       h('p', { class: 'g-fine g-bench-how' }, 'Vocabularies are learnt from its first nine tenths and counted there; unknown is the share of the last tenth’s characters that have no token. Longest used: of the entries that occur in this text, those with the most bytes.'),
-      figures.node);
+      figures.counted, figures.node);
     element.querySelector('.g-mount').replaceChildren(root);
 
     async function learning(kind, mine) { // tells how far the byte pairs are, for as long as they are asked for

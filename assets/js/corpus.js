@@ -140,20 +140,32 @@
   glass.component('source', function ({ element, props, server, watch }) {
     const line = h('p', { class: 'g-source', 'data-testid': 'source' });
     element.querySelector('.g-mount').replaceChildren(line);
-    let corpus = null;
+    let corpus = null, reads = {}; // reads: what the settings take of the text, see examples.js
+
+    function amount() {
+      if (reads.busy) return '';
+      const { characters = corpus.left ?? corpus.characters, documents, cleaned } = reads;
+      return (documents ? ', the first ' + documents[0].toLocaleString('en') + ' of its ' + documents[1].toLocaleString('en') + ' documents' : '')
+        + ', ' + characters.toLocaleString('en') + ' characters'
+        + (cleaned ? ', cleaned by the recipe: ' + cleaned : corpus.cleaned ? ', cleaned: ' + corpus.cleaned : '');
+    }
 
     function show() {
       if (!corpus) return;
       if (corpus.ok === false) { line.textContent = corpus.error; return; }
       const change = h('button', { type: 'button', class: 'g-link', onclick: () => glass.openTab('Corpus') }, 'another text');
-      line.replaceChildren('It reads ', h('b', {}, h('bdi', {}, corpus.name)), ', '
-        + (corpus.left === undefined ? corpus.characters : corpus.left).toLocaleString('en') + ' characters'
-        + (corpus.cleaned ? ', cleaned: ' + corpus.cleaned : '') + ' (', change, ').');
+      line.replaceChildren('It reads ', h('b', {}, h('bdi', {}, corpus.name)), amount() + ' (', change, ').');
     }
 
-    glass.on('corpus', (value) => { corpus = value; show(); }, line);
+    glass.on('corpus', (value) => {
+      if (corpus && value && (value.taken !== corpus.taken || value.left !== corpus.left)) reads = {}; // of the text before
+      corpus = value;
+      show();
+    }, line);
+    glass.on('reads', (value) => { reads = value; show(); }, line);
     glass.on('cleaning', (reply) => {
       if (!corpus || corpus.ok === false || !reply) return;
+      if (reply.after.characters !== corpus.left || reply.words !== corpus.cleaned) reads = {};
       corpus = { ...corpus, left: reply.after.characters, cleaned: reply.words };
       show();
     }, line);

@@ -1,5 +1,7 @@
 /* Examples: the first rows of the first batch that a training with these settings would read, input over target, as the
-   server cut them (explorer/recipes.py, examples). A place behind the end of a document is masked: it counts for nothing. */
+   server cut them (explorer/recipes.py, examples). A place behind the end of a document is masked: it counts for nothing.
+   The tab emits `cutting` when it asks for them (true) and when they are there (false); the card passes on with the topic
+   `reads` what of the text they are cut from, for the line above the settings. */
 (function () {
   'use strict';
   const { h } = glass;
@@ -35,6 +37,8 @@
     false: 'No mark stands before a document, so its first token is never predicted, and how documents begin is not learnt.',
   };
 
+  const SOON_MS = 200; // what is there sooner is not announced
+
   glass.component('examples', function ({ element, props, watch }) {
     const say = h('p', { class: 'g-say' }), facts = h('p', { class: 'g-fine', 'data-testid': 'example-facts' });
     const rows = h('div', { class: 'g-ex' });
@@ -42,9 +46,13 @@
     const root = h('section', { class: 'g-card', hidden: true, 'data-testid': 'examples' },
       h('h2', { class: 'g-title' }, 'What it will read'), say, rows, more, facts);
     element.querySelector('.g-mount').replaceChildren(root);
+    let busy = false, timer = 0;
     function show() {
       const value = props.value;
-      root.hidden = !value;
+      root.hidden = !value && !busy;
+      root.setAttribute('aria-busy', String(busy));
+      glass.emit('reads', { busy, ...(value && value.reads) });
+      if (busy) { say.textContent = 'Cutting the text by these settings…'; return; }
       if (!value) return;
       root.dataset.cut = value.cut || '';
       if (value.ok === false) { say.textContent = value.error; rows.replaceChildren(); facts.textContent = ''; measure(); return; }
@@ -58,6 +66,11 @@
       more.hidden = ![...rows.children].map(ends).some(Boolean);
     }
     new ResizeObserver(measure).observe(rows);
+    glass.on('cutting', (begun) => {
+      clearTimeout(timer);
+      if (begun) timer = setTimeout(() => { busy = true; show(); }, SOON_MS);
+      else { busy = false; show(); }
+    }, root);
     watch('value', show);
     show();
   });

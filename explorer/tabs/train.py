@@ -38,6 +38,8 @@ from training.trainer import Trainer
 _log = logging.getLogger(__name__)
 _NEWS_S = 0.4  # how often the page hears of a long preparation
 _OURS = "(_, ...rest) => [glass.session, ...rest]"
+_CUTTING = "(_, ...rest) => { glass.emit('cutting', true); return [glass.session, ...rest]; }"
+_CUT = "() => { glass.emit('cutting', false); }"
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,10 @@ def build(
     ours: dict[str, Any] = quiet | {"js": _OURS}
     preset.input(chosen, [preset], [sentence, take, *boxes, estimate], **quiet)
     all_of_it = [visitor, preset, *boxes]
-    take.click(look.take, [visitor, preset], [source], **ours).then(look.examples, all_of_it, [rows], **ours)
+    cut: dict[str, Any] = quiet | {"js": _CUTTING}
+    done: dict[str, Any] = {"js": _CUT, "api_visibility": "private"}
+    taken = take.click(look.take, [visitor, preset], [source], **ours)
+    taken.then(look.examples, all_of_it, [rows], **cut).then(None, **done)
     settings["optimizer"].change(
         lambda kind: gr.update(visible=kind == "muon"), [settings["optimizer"]], [settings["muon_learning_rate"]],
         **quiet,
@@ -107,8 +112,8 @@ def build(
     decisive = [settings[field] for field in DECIDED_WITH_THE_TEXT]
     gr.on(
         [tab.select, *(box.change for box in decisive)], look.examples, all_of_it, [rows],
-        trigger_mode="always_last", **ours,
-    )  # fmt: skip
+        trigger_mode="always_last", **cut,
+    ).then(None, **done)  # fmt: skip
     tab.select(look.teachers, [visitor], [settings["teacher"], settings["embeddings_from"]], **ours)
     gr.on(
         [settings["tokenizer"].change, settings["cut"].change],

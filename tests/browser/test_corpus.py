@@ -5,10 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.screen import here, open_tab, upload
 from training.files import too_large
+from training.presets import PRESETS
 
 FOX = "The fox ran over the hill, and the hen ran home.\n"
 
@@ -255,6 +256,38 @@ def test_only_what_is_in_use_stands_in_the_boxes(corpus: Page, tmp_path: Path) -
     expect(corpus.get_by_test_id("files")).to_be_hidden()
     expect(corpus.get_by_test_id("columns")).to_be_hidden()
     expect(paste).to_have_value("")
+
+
+def test_the_line_on_top_says_what_a_recipe_takes_of_the_text(page: Page) -> None:
+    """Once it was cut; until then neither the line nor the rows pass for those of the settings."""
+    open_tab(page, "Train")
+    page.locator("#preset").get_by_text("Short posts, by heart").click()
+    page.locator("#take-example").click()
+    source, rows = here(page, "source"), here(page, "examples")
+    expect(source).to_contain_text("It reads Short posts, the first 300 of its")
+    expect(source).to_contain_text(f"cleaned by the recipe: {PRESETS['tweets'].recipe.cleaning} (another text)")
+    expect(rows).to_have_attribute("aria-busy", "false")
+    config = page.request.get("/config").json()
+    card = next(item["id"] for item in config["components"] if item["props"].get("elem_id") == "examples")
+    cutting = {event["id"] for event in config["dependencies"] if event["outputs"] == [card]}
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if route.request.post_data_json["fn_index"] in cutting:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/gradio_api/run/**", hold)
+    page.locator("#tokenizer").get_by_text("Characters", exact=True).click()
+    expect(rows).to_have_attribute("aria-busy", "true")
+    expect(rows).to_contain_text("Cutting the text by these settings…")
+    expect(source).to_have_text("It reads Short posts (another text).")
+    held.pop().continue_()
+    page.unroute("**/gradio_api/run/**")
+    expect(rows).to_have_attribute("aria-busy", "false")
+    expect(rows).not_to_contain_text("Cutting the text")
+    expect(source).to_contain_text("It reads Short posts, the first 300 of its")
 
 
 def test_the_delimiter_is_chosen_by_hand(corpus: Page, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from explorer import bench as module
-from explorer.bench import KINDS, READ, SENTENCE, Bench
+from explorer.bench import COUNTED, KINDS, READ, SENTENCE, Bench
 from explorer.server import Server
 from model import Tokenizer, gpt2_vocabulary
 from tests.explorer.test_page_protocol import documented, keys_of
@@ -19,7 +19,7 @@ from tests.explorer.tiny import TEXT, sentence, token, visitor
 from training import tokenizer_bench
 from training.cleaning import Cleaning
 from training.corpus import from_text
-from training.tokenizer_bench import Figures, Parts
+from training.tokenizer_bench import Parts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -108,16 +108,23 @@ def test_a_long_text_is_cut_and_that_is_said(bench: Bench, server: Server, monke
     monkeypatch.setattr(module, "READ", 500)
     reply = ask(bench, kind="char")
     assert reply["figures"]["characters"] + reply["figures"]["held_out"] == 500
-    assert "Only the first 500 characters" in reply["notice"]
+    assert "Only the first 500 characters" in reply["counted"]
+    assert reply["notice"] is None
     assert READ == 2_000_000
 
 
-def test_a_sample_is_said(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def measured(kind: str, parts: Parts, *_: Any) -> tuple[Tokenizer, Figures]:
-        return Tokenizer.char("ab"), Figures(kind, 2, 2, 7, 10, 40, 4, 0, (), 0.1)
-
-    monkeypatch.setattr(tokenizer_bench, "measure", measured)
-    assert "ounted over 10 of 40 characters" in ask(bench, kind="char", sentence="a")["notice"]
+def test_of_a_long_text_the_same_sample_is_counted_and_that_is_said(
+    bench: Bench, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizer_bench, "STRETCH", 20)
+    monkeypatch.setattr(module, "COUNTED", 100)
+    replies = [ask(bench, kind=kind, entries=280) for kind in ("char", "word", "bpe")]
+    read, learnt = replies[0]["figures"]["characters"], replies[0]["figures"]["learnt"]
+    assert 100 <= read < 200 < learnt
+    assert all(reply["figures"]["characters"] == read for reply in replies)
+    (said,) = {reply["counted"] for reply in replies}
+    assert f"the same {read:,} of {learnt:,} characters" in said
+    assert COUNTED == 1_000_000
 
 
 def test_gpt2_is_offered_where_it_is(bench: Bench) -> None:

@@ -455,6 +455,20 @@ def test_the_examples_of_documents_show_their_end_and_what_is_masked(standing: S
     assert ended > 0
 
 
+def test_the_examples_say_what_of_the_text_they_are_cut_from(standing: Server) -> None:
+    """Its own cleaning and its number of documents are the recipe's and not the text's."""
+    lines = [f"Line {number} of many and all of them are long enough: https://a.b" for number in range(6)]
+    visitor(standing).take_corpus(from_text("\n".join(lines)))
+    assert shown(standing)["reads"] == {"characters": len("\n".join(lines))}
+    recipe = PRESETS["tweets"].recipe
+    values = dict(zip(FIELDS, values_of("tweets"), strict=True)) | {"vocab_size": 270, "max_documents": 4}
+    read = train.Look(standing).examples(token(1), "tweets", *values.values())["reads"]
+    first = ["line of many and all of them are long enough"] * 4  # without digits, too
+    assert read == {"characters": len("\n".join(first)), "documents": [4, 6], "cleaned": str(recipe.cleaning)}
+    visitor(standing).cleaning = Cleaning(lower=True)
+    assert "cleaned" not in train.Look(standing).examples(token(1), "tweets", *values.values())["reads"]
+
+
 def test_what_cannot_be_cut_is_said_in_the_card(standing: Server) -> None:
     visitor(standing).take_corpus(from_text("just one line"))
     reply = shown(standing, cut="documents")

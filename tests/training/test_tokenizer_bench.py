@@ -107,9 +107,9 @@ def test_the_seconds_are_those_of_learning() -> None:
 @pytest.mark.parametrize("kind", ["char", "word", "words", "bpe"])
 def test_stretches_change_no_figure(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = split(EVERYTHING, 0.3)
-    whole = measure(kind, parts, 600, budget_s=None)[1]
+    whole = measure(kind, parts, 600)[1]
     monkeypatch.setattr(bench, "STRETCH", 50)
-    again = measure(kind, parts, 600, budget_s=None)[1]
+    again = measure(kind, parts, 600)[1]
     assert (again.tokens, again.used, again.unknown, again.read) == (
         whole.tokens,
         whole.used,
@@ -118,24 +118,21 @@ def test_stretches_change_no_figure(kind: str, monkeypatch: pytest.MonkeyPatch) 
     )
 
 
-def test_out_of_time_it_reads_a_spread_sample_and_says_how_much(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_long_text_every_tokenizer_is_counted_over_the_same_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "STRETCH", 100)
-    seconds = itertools.count()
-    figures = measure("char", PARTS, budget_s=3.5, clock=lambda: float(next(seconds)))[1]
-    assert 300 < figures.read < 700 < figures.learnt == len(TEXT)
-    assert figures.tokens == figures.read
-    assert 0 < figures.tried <= len(PARTS.held_out)
-    assert figures.used_share == 1.0  # a sample cannot say otherwise of the text's own characters
-    seconds = itertools.count()
-    pairs = measure("bpe", split(EVERYTHING), 400, budget_s=0.5, clock=lambda: float(next(seconds)))[1]
-    assert 0 < pairs.used < measure("bpe", split(EVERYTHING), 400, budget_s=None)[1].used
+    parts = split(EVERYTHING)
+    sampled = {kind: measure(kind, parts, 400, most=300)[1] for kind in ("char", "word", "words", "bpe")}
+    assert len({(found.read, found.tried) for found in sampled.values()}) == 1
+    assert 300 <= sampled["char"].read < 5000 < sampled["char"].learnt == len(parts.learnt)
+    assert sampled["char"].tokens == sampled["char"].read
+    assert sampled["char"].used_share == 1.0  # a sample cannot say otherwise of the text's own characters
+    assert 0 < sampled["bpe"].used < measure("bpe", parts, 400)[1].used
 
 
 def test_a_sample_takes_from_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "STRETCH", 9)
     text = " ".join(f"{number:09}" for number in range(1000))
-    seconds = itertools.count()
-    taken = [int(piece) for piece in bench._within(text, 10.5, lambda: float(next(seconds)))]
+    taken = [int(piece) for piece in bench._spread(text, 105)]
     assert len(taken) == 11
     gaps = [b - a for a, b in itertools.pairwise([0, *sorted(taken), 1000])]
     assert max(gaps) < 200
@@ -158,7 +155,7 @@ def test_what_cannot_be_learnt_is_refused() -> None:
 
 def test_own_bpe_compresses_tiny_shakespeare(shakespeare: str) -> None:
     """Case 4: at 512 entries there are fewer tokens than characters / 1.5."""
-    figures = measure("bpe", Parts(shakespeare, ""), 512, budget_s=None)[1]
+    figures = measure("bpe", Parts(shakespeare, ""), 512)[1]
     assert figures.read == len(shakespeare) == 1_115_394
     assert figures.tokens < figures.read / 1.5
     assert figures.tokens_per_character < 1 / 1.5
@@ -304,12 +301,12 @@ def test_the_console_says_what_it_counted_over(
     path, text = tmp_path / "text.txt", TEXT * (3 * bench.STRETCH // len(TEXT))
     path.write_text(text, encoding="utf-8")
     _, out, _ = at_the_console(capsys, path, "--entries", 270)
-    assert "counted over" not in out
-    monkeypatch.setattr(bench, "_PATIENCE_S", -1.0)
+    assert "ounted over" not in out
+    monkeypatch.setattr(bench, "_COUNTED", bench.STRETCH)
     _, out, _ = at_the_console(capsys, path, "--entries", 270)
-    _, found = measure("bpe", split(text), 270, budget_s=-1.0)
+    _, found = measure("bpe", split(text), 270, most=bench.STRETCH)
     assert found.read < found.learnt
-    assert f"bpe: counted over {found.read:,} of {found.learnt:,} characters" in out
+    assert out.count(f"Counted over {found.read:,} of {found.learnt:,} characters") == 1
 
 
 def test_the_console_cleans_and_takes_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
