@@ -27,12 +27,12 @@ from training.corpus import (
 from training.files import LONGEST_NAME, CorpusError, shown, shown_file
 from training.hub import SHELF, from_shelf
 from training.origin import Data
+from training.tables import GOOD_ONLY
 
 DEFAULT = "tales"
 _EXCERPT = 1500  # characters
 SAMPLE = 500_000
 """Characters of a long text that a cleaning is shown on at once."""
-_OF_BAD_LINES = ("keep the good lines only", "Rows with more or fewer cells")  # training/tables.py
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def can_be_mended(reading: Reading, max_bytes: int) -> bool:
 
 def has_bad_lines(sentences: Iterable[str]) -> bool:
     """Whether refusals or notes of a corpus tell of lines that `keep_good` would leave out."""
-    return any(said in sentence for sentence in sentences for said in _OF_BAD_LINES)
+    return any(GOOD_ONLY in sentence for sentence in sentences)
 
 
 def name_of(reading: Reading, place: int) -> str:

@@ -18,7 +18,7 @@ from model import ConfigError, GPTConfig, Tokenizer
 from training.cleaning import accounts, from_options
 from training.config import Recipe, TrainConfig
 from training.console import follow, leave_signals_to_the_first
-from training.corpus import about
+from training.corpus import Corpus, about
 from training.data import build_tokenizer, documents_of
 from training.distributed import ALONE, Group, Ranks, check_sharding, join_others, launched, restarted
 from training.estimate import Estimate, TooLarge, check_fits, foreseen, report, row_tokens
@@ -26,9 +26,10 @@ from training.events import Finished
 from training.fitting import GIVES_WAY, cleaned
 from training.flags import changes_of, chosen_by, named, parser, recipe_of, settings, text_to_train_on
 from training.fork import fork
-from training.origin import Data, Found, given_by, names_a_text
+from training.origin import Data, Found, given_by, names_a_text, told
+from training.progress import shares
 from training.resume import find_resumption, fingerprint, resumable_step
-from training.runs import RunFolder
+from training.runs import RunFolder, check_vacant
 from training.setup import Prepared, set_up
 from training.tokens import TokenFiles
 from training.trainer import Trainer
@@ -75,9 +76,10 @@ def _train(options: dict[str, Any], group: Group) -> int:
         return _estimate(options, recipe, changes)
     if not options["out"]:
         raise ConfigError("there is no folder to train in: give --out DIR, or --resume RUN to go on with a run.")
+    out = Path(options["out"])
+    check_vacant(out)
     found = text_to_train_on(options, recipe)
     recipe = recipe.with_changes(changes | asdict(from_options(options, recipe.cleaning)))
-    out = Path(options["out"])
     if restarted() or options["go_on"]:
         stands = group.share(_stands(out, recipe, found.data, chosen_by(options, changes)) if group.rank == 0 else None)
         if stands == "done":
@@ -215,7 +217,7 @@ def _estimate(options: dict[str, Any], recipe: Recipe, changes: dict[str, Any]) 
             try:
                 prepared, _ = _prepared(found, recipe, chosen_by(options, changes), _say)
             except TooLarge:  # which is what was to be known
-                vocab_size = build_tokenizer(found.corpus, recipe).vocab_size
+                vocab_size = _learnt(found.corpus, recipe).vocab_size
             else:
                 recipe, vocab_size = prepared.recipe, prepared.tokenizer.vocab_size
                 row = row_tokens(prepared.data, recipe.train.batch_size)
@@ -289,7 +291,7 @@ def _prepared(
         say(found.sentence)
         return found.prepare(recipe), found.about()
     corpus, size, note = found.corpus, found.data.characters, ""
-    say(f"{corpus.name}: {len(corpus.text):,} characters, {corpus.encoding}", *corpus.notes, *found.notes)
+    say(*told(corpus), *found.notes)
     if recipe.cleaning.active and found.ready is None:
         done, recipe, note = cleaned(corpus, recipe, chosen)
         corpus = done.corpus
@@ -300,13 +302,19 @@ def _prepared(
         say(f"It is not the text that the config tells of: {len(corpus.text):,} characters are left, not {size:,}.")
 
     def learn(wanted: Recipe) -> Tokenizer:
-        return tokenizer or (found.learn(wanted) if found.learn else None) or build_tokenizer(corpus, wanted)
+        return tokenizer or (found.learn(wanted) if found.learn else None) or _learnt(corpus, wanted)
 
     prepared = set_up(corpus, recipe, learn, chosen=chosen)
     prepared = dataclasses.replace(prepared, notes=(*([note] if note else []), *prepared.notes))
     say(*prepared.notes)
     data = dataclasses.replace(found.data, characters=size if found.ready else len(corpus.text))
     return prepared, about(corpus) | {"data": data.to_dict(), "gave_way": list(prepared.notes)}
+
+
+def _learnt(corpus: Corpus, recipe: Recipe) -> Tokenizer:
+    """The tokenizer of a recipe, with a bar while a byte-pair vocabulary is learnt."""
+    with shares(f"learning {recipe.vocab_size:,} byte pairs") as progress:
+        return build_tokenizer(corpus, recipe, progress)
 
 
 def _say(*sentences: str) -> None:

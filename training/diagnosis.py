@@ -274,8 +274,15 @@ def well(course: Course) -> Diagnosis:
         name, since = beaten
         best = min(val for _, val, _ in course.held_out)
         said = f"on held-out text it beats {_SAID[name]} since step {since:,}; its lowest loss is {course.held(best)}"
-        sentence = f"All well: {said}."
-        return Diagnosis("well", sentence, since)
+        if name != "unigram" or "bigram" not in course.baselines:
+            return Diagnosis("well", f"All well: {said}.", since)
+        pairs = f"and counting pairs of tokens gives {course.held(course.baselines['bigram'])}"
+        if not course.over:
+            return Diagnosis("early", f"So far so good: {said}, {pairs}.", since)
+        more = max(1, course.train.steps // 2)
+        remedy = Remedy(f"Train {more:,} more", "go_on", rate=course.rate, more=more)
+        weak = f"Not much yet: {said}, {pairs}. Train longer, or a larger model."
+        return Diagnosis("early", weak, since, (remedy,) if course.came_to_its_end else ())
     if now >= start:
         sentence = (
             f"he training loss was {course.learnt(start)} at first and is {course.learnt(now)}. It is early to say"

@@ -23,6 +23,7 @@ from training.corpus import DELIMITERS, JSONL_TYPES, Corpus, CorpusError, read_c
 from training.files import shown
 from training.hub import download, only_file, repo_name
 from training.kept import Texts, read_text
+from training.tables import GOOD_ONLY
 
 _KINDS: dict[str, tuple[type, str]] = {
     "column": (str, "a name"),
@@ -153,6 +154,12 @@ def reading_given(options: argparse.Namespace) -> list[str]:
     return [
         f"--{name.replace('_', '-')}" for name in ("column", "delimiter", "keep_good_lines") if getattr(options, name)
     ]
+
+
+def told(corpus: Corpus) -> list[str]:
+    """What a command says of a text that it has read: name, size, encoding, and what was done to read it."""
+    size = f"{corpus.name}: {len(corpus.text):,} characters, {corpus.encoding}"
+    return [size, *(f"{note} (See --keep-good-lines.)" if GOOD_ONLY in note else note for note in corpus.notes)]
 
 
 def names_a_text(options: Mapping[str, Any]) -> bool:

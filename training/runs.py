@@ -29,6 +29,7 @@ from model.checkpoint import INDEX, read_index, write_atomically
 from training import events
 from training.config import Recipe
 from training.events import Event
+from training.files import shown
 from training.locks import Mark, marked
 
 Stamp = tuple[int, int]
@@ -97,6 +98,15 @@ class RunInfo:
     """The run that it was forked from."""
 
 
+def check_vacant(path: Path) -> None:
+    """Raises RunError for a folder that holds something else than a run, which would lie among the run's files then,
+    and go with them when it is deleted; files whose names begin with a dot may be there."""
+    if path.is_dir() and not (path / "config.json").exists():
+        foreign = next((entry.name for entry in sorted(path.iterdir()) if not entry.name.startswith(".")), None)
+        if foreign is not None:
+            raise RunError(f"{path} holds other files ({shown(foreign)}): choose a new folder for the run.")
+
+
 class RunFolder:
     """One run on disk. The folder's name is the run's id."""
 
@@ -120,10 +130,11 @@ class RunFolder:
         owner: str | None = None,
         parent: Parent | None = None,
     ) -> RunFolder:
-        """Make the folder and write its config. Raises RunError when a run is there already or the disk refuses."""
+        """Make the folder and write its config. Raises RunError when something is in it or the disk refuses."""
         if (path / "config.json").exists():
             raise RunError(f"{path} already holds a run: choose another folder, or delete that one first.")
         try:
+            check_vacant(path)
             path.mkdir(parents=True, exist_ok=True)
             values = {
                 "format": "glass-gpt-run",

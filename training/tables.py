@@ -22,6 +22,8 @@ from training.files import MAX_LINE, CorpusError, shown, shown_list
 #: What parts the cells of a CSV, by the words that it can be chosen with.
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
 _NO_DELIMITER = "\x1f"  # for a file of one column: a character that no line holds, so that commas stay text
+#: What helps against rows and lines that do not fit; the page has a box for it, the command line --keep-good-lines.
+GOOD_ONLY = "keep the good lines only"
 SAMPLE_ROWS = 200
 PREVIEW_ROWS = 5
 _PREVIEW_CELL = 200  # characters of a cell in a preview
@@ -133,9 +135,7 @@ def _judge_ragged(
     if len(ragged) == count or (len(ragged) > _MOST_RAGGED * count and not keep):
         some_fit = len(ragged) < count and not fits
         quotes = "Put quotes around texts that hold the delimiter and save it again"
-        last = (
-            ", choose another delimiter, or keep the good lines only." if some_fit else ", or choose another delimiter."
-        )
+        last = f", choose another delimiter, or {GOOD_ONLY}." if some_fit else ", or choose another delimiter."
         raise CorpusError(
             f'"{name}" is ragged: {len(ragged):,} of its {count:,} rows have more or fewer cells than the {width} of '
             f"the header ({where}). {fits or quotes + last}",
@@ -145,8 +145,8 @@ def _judge_ragged(
     if keep:
         notes.append(f"Left out: {_some_lines(ragged)} without the {width} cells that the header has.")
     else:
-        said = f"Rows with more or fewer cells than the header: {len(ragged):,} ({where})."
-        notes.append(f"{said} Check that the quotes are right.")
+        said = f"Rows with more or fewer cells than the header: {len(ragged):,} ({where}); their texts may be torn."
+        notes.append(f"{said} Check that the quotes are right, or {GOOD_ONLY}.")
 
 
 def _another_fits(lines: Lines, wanted: str | None) -> str:
@@ -375,9 +375,7 @@ def _judge(broken: list[int], without: list[int], field: str, name: str, keep: b
     if without:
         bad.append(f'{_some_lines(without)} without a text in "{shown(field)}"')
     if bad and not keep:
-        raise CorpusError(
-            f'"{name}" has bad lines: {"; ".join(bad)}. Repair them, or keep the good lines only.', "keep-good-lines"
-        )
+        raise CorpusError(f'"{name}" has bad lines: {"; ".join(bad)}. Repair them, or {GOOD_ONLY}.', "keep-good-lines")
     if bad:
         notes.append(f"Left out: {'; '.join(bad)}.")
 

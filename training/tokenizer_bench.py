@@ -22,13 +22,12 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
-from tqdm import tqdm
-
 from model.pieces import Piece, VocabularyTooLarge
 from model.tokenizer import SMALLEST_BPE, Tokenizer, chunks
 from training.cleaning import add_flags, clean, from_options
 from training.corpus import split_text
-from training.origin import add_data_flags, given_by
+from training.origin import add_data_flags, given_by, told
+from training.progress import shares
 
 KINDS = ("char", "word", "words", "bpe", "gpt2")
 OWN = ("char", "word", "words")
@@ -310,7 +309,7 @@ def main(argv: list[str] | None = None) -> int:
         if min(options.merges, default=0) < 0:
             raise ValueError(f"--merges has {min(options.merges)}; count from 0, which are single bytes.")
         corpus = given_by(vars(options)).read()
-        print(f"{corpus.name}: {len(corpus.text):,} characters, {corpus.encoding}", *corpus.notes, sep="\n")
+        print(*told(corpus), sep="\n")
         corpus = clean(corpus, from_options(vars(options))).corpus
         _compare(split(corpus.text), options.sentence or first_sentence(corpus.text), options.entries, options.merges)
     except ValueError as error:
@@ -361,11 +360,7 @@ def _share(share: float) -> str:
 
 def _measured(kind: str, parts: Parts, entries: int) -> tuple[Tokenizer, Figures]:
     """`measure`, with a progress bar at a terminal."""
-    with tqdm(total=1.0, desc=kind, leave=False, disable=None, bar_format="{desc} {percentage:3.0f}% |{bar}|") as bar:
-
-        def progress(share: float) -> None:
-            bar.update(share - bar.n)
-
+    with shares(kind) as progress:
         return measure(kind, parts, entries, progress, _COUNTED)
 
 

@@ -1,5 +1,6 @@
 """The Corpus tab: what a visitor brings, what is refused with which sentence, and that nothing is lost by it."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -273,7 +274,7 @@ def test_the_line_on_top_says_what_a_recipe_takes_of_the_text(page: Page) -> Non
     held: list[Route] = []
 
     def hold(route: Route) -> None:
-        if route.request.post_data_json["fn_index"] in cutting:
+        if json.loads(route.request.post_data or "{}")["fn_index"] in cutting:
             held.append(route)
         else:
             route.continue_()

@@ -126,6 +126,8 @@ def test_a_thousand_characters_beside_real_text(copied: Page) -> None:
     assert saved.value.suggested_filename == f"copied step {STEPS}.txt"
     assert Path(saved.value.path()).read_bytes() == texts[0].encode()
     assert texts[1] in HELD_OUT
+    heads = [f"{len(text):,} characters" for text in texts]  # a shorter text repeats itself less
+    assert [head.inner_text() for head in card.locator("thead small").all()] == heads
     index = Index(LEARNT)
     shown: dict[str, list[str]] = {
         str(row.get_attribute("data-figure")): [cell.inner_text() for cell in row.locator("td").all()]

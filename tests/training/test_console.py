@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from training.console import _Voice
-from training.events import BaselinesKnown, Evaluated, Event, Started
+from training.events import BaselinesKnown, Evaluated, Event, Started, Stepped
 
 
 class Bar:
@@ -19,9 +19,16 @@ class Bar:
 
     def __init__(self) -> None:
         self.lines = list[str]()
+        self.beside = list[dict[str, str]]()
 
     def write(self, line: str) -> None:
         self.lines.append(line)
+
+    def update(self, steps: int) -> None:
+        self.n += steps
+
+    def set_postfix(self, ordered: dict[str, str], refresh: bool, **more: str) -> None:
+        self.beside.append({**ordered, **more})
 
 
 def said(events: Sequence[Event], before: Sequence[Event] = ()) -> list[str]:
@@ -52,6 +59,16 @@ def test_losses_stand_in_both_units() -> None:
         lines[2]
         == f"step 10: training loss 1.5000 nats per token, {bits:.4f} bits per byte, mean since the last measurement"
     )
+
+
+def test_the_bar_names_the_loss_against_the_teacher() -> None:
+    bar: Any = Bar()
+    voice = _Voice(bar, [])
+    for event in (STARTED, Stepped(1, 0.1, 1.5, 0.001, 1.0, 2000.0), Stepped(2, 0.2, 1.5, 0.001, 1.0, 2000.0, 0.25)):
+        voice.show(event)
+    loss = f"1.500 ({1.5 / math.log(2) / 2:.3f})"
+    alone = {"loss": loss, "tokens_per_s": "2,000"}
+    assert bar.beside == [alone, {"against_teacher": "0.250 nats"} | alone]
 
 
 @pytest.mark.parametrize("begun", [0, 2, 3])

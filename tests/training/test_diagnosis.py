@@ -224,6 +224,21 @@ def test_a_rise_is_no_good_news() -> None:
     assert slow.sentence.startswith(told)
 
 
+def test_a_model_that_pairs_beat_is_not_called_well() -> None:
+    falling = [4 - i / 100 for i in range(180)]
+    evals, told = {100: (3.2, 2.9), 170: (2.4, 2.7)}, "on held-out text it beats the unigram since step 100"
+    runs = diagnose(course(falling, evals, unigram=3.0, bigram=2.5), TrainConfig())
+    assert runs is not None
+    assert (runs.kind, runs.since, runs.remedies) == ("early", 100, ())
+    assert runs.sentence.startswith(f"So far so good: {told}; its lowest loss is 2.70 (3.90), and counting pairs of")
+    over = [*course(falling, evals, unigram=3.0, bigram=2.5), Finished(180, 9.0, "done")]
+    done = diagnose(over, TrainConfig(steps=180))
+    assert done is not None
+    assert done.sentence.startswith(f"Not much yet: {told}; its lowest loss is 2.70 (3.90), and counting pairs of")
+    assert [(r.label, r.action, r.rate, r.more) for r in done.remedies] == [("Train 90 more", "go_on", 1.0, 90)]
+    assert kind(course(falling, evals, unigram=3.0, bigram=2.8)) == "well"
+
+
 def test_overfitting_from_the_first_measurement_on() -> None:
     """As in a fork, whose first measurement knows no training loss."""
     falling = [1.5 - i / 50 for i in range(60)]

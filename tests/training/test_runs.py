@@ -110,6 +110,17 @@ def test_an_existing_run_is_not_touched(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "config.json").read_bytes() == before
 
 
+def test_a_run_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / ".hidden").touch()
+    make(tmp_path / "photos", "beside a hidden file")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "novel.txt").write_text("Call me Ishmael.")
+    with pytest.raises(RunError, match=r"texts holds other files \(novel.txt\): choose a new folder for the run\."):
+        make(tmp_path / "texts")
+    assert [entry.name for entry in (tmp_path / "texts").iterdir()] == ["novel.txt"]
+
+
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for path, reason in ((tmp_path / "file", "File exists"), (tmp_path / "file" / "run", "Not a directory")):

@@ -152,7 +152,8 @@ def test_short_rows_and_empty_cells_are_left_out_and_counted(tmp_path: Path) -> 
     corpus = read_corpus(path, column="text")
     assert corpus.documents == (*(f"good one {i}" for i in range(6)), "another good one", "spreadsheet")
     assert 'Rows left out because their column "text" is empty: 2.' in corpus.notes
-    said = "Rows with more or fewer cells than the header: 2 (lines 8 and 10). Check that the quotes are right."
+    said = "Rows with more or fewer cells than the header: 2 (lines 8 and 10); their texts may be torn. "
+    said += "Check that the quotes are right, or keep the good lines only."
     assert said in corpus.notes
     kept = read_corpus(path, column="text", keep_good_lines=True)
     assert kept.documents == (*(f"good one {i}" for i in range(6)), "spreadsheet")

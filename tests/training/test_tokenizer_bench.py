@@ -309,6 +309,18 @@ def test_the_console_says_what_it_counted_over(
     assert out.count(f"Counted over {found.read:,} of {found.learnt:,} characters") == 1
 
 
+def test_the_console_names_the_way_out_of_torn_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "torn.csv"
+    path.write_text("id,text\n" + "1,the cat sat down here again\n" * 9 + "2,the dog, and so on\n", encoding="utf-8")
+    _, out, _ = at_the_console(capsys, path, "--entries", 257)
+    assert (
+        "1 (line 11); their texts may be torn. Check that the quotes are right, or keep the good lines only. (See "
+        in out
+    )
+    _, out, _ = at_the_console(capsys, path, "--entries", 257, "--keep-good-lines")
+    assert "may be torn" not in out
+
+
 def test_the_console_cleans_and_takes_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "posts.csv"
     path.write_text("id,text\n" + "1,THE Cat sat down here again.\n" * 9, encoding="utf-8")
