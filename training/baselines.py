@@ -14,10 +14,10 @@ Five of them, from nothing known to the best that counting does, each a proper d
   techniques for language modeling", section 3), with its three discounts a order. A history that was never seen falls
   back on the shorter one whole.
 
-Counted are the very events that a GPT trains on: each token of a document but its first, after the tokens of the same
-document before it. A document begins with one border mark, which is seen by the history and is never predicted; no
-history reaches beyond it. n-grams that begin at the border keep their plain counts, as nothing can precede them (as
-SRILM and KenLM do with <s>).
+Counted are the very events that a GPT trains on, and predicted those that its validation measures: each token of a
+document but its first, after the tokens of the same document before it. A document begins with one border mark, which
+is seen by the history and is never predicted; no history reaches beyond it. n-grams that begin at the border keep their
+plain counts, as nothing can precede them (as SRILM and KenLM do with <s>).
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ NAMES = ("uniform", "unigram", "bigram", "trigram", "back-off")
 #: Of the back-off model. On tiny Shakespeare by characters the loss is 1.561, 1.523, 1.516 and 1.519 at 5, 6, 7 and 8.
 ORDER = 7
 TRAIN_TOKENS = 4_000_000  # about 100 bytes of working memory for each of them
-VAL_TOKENS = 500_000
+MOST_PREDICTED = 500_000
+"""Tokens of the held-out text; more of them tell nothing new."""
 _STRETCH = 65_536  # tokens that stay together where not all of a text is taken
 #: Where a text is too small or too regular to estimate a discount from: KenLM's --discount_fallback.
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
@@ -70,19 +71,24 @@ def measure(
     val: Sequence[ArrayLike],
     vocab_size: int,
     token_bytes: ArrayLike,
+    known: Sequence[int] | None = None,
     train_tokens: int = TRAIN_TOKENS,
-    val_tokens: int = VAL_TOKENS,
 ) -> Baselines:
     """Count `train` and predict `val`; both are documents of token ids, (N,) integers each; a stream is one document.
 
-    token_bytes: (V,) UTF-8 bytes of each token. At most `train_tokens` and `val_tokens` tokens are taken, in
-    stretches spread over the text, so that a large one costs no more time than a page may wait. Raises ValueError for
-    ids outside the vocabulary.
+    token_bytes: (V,) UTF-8 bytes of each token. known: how many of the first tokens of each of `val` are history alone
+    and not predicted, at least 1; a piece from amid a document has to bring ORDER - 1 of them to be told from a
+    beginning. At most `train_tokens` tokens are counted, in stretches spread over the text, so that a large one costs
+    no more time than a page may wait. Raises ValueError for ids outside the vocabulary.
     """
     size_of_all = sum(map(len, train))  # type: ignore[arg-type]
-    train, val = _spread(train, train_tokens), _spread(val, val_tokens)
+    train = _spread(train, train_tokens)
     share = sum(map(len, train)) / max(1, size_of_all)
     found, targets = probabilities(train, val, vocab_size)
+    if known is not None:
+        places = [np.arange(1, len(document)) >= first for document, first in zip(val, known, strict=True)]  # type: ignore[arg-type]
+        asked = np.concatenate(places) if places else np.zeros(0, dtype=bool)
+        found, targets = {name: values[asked] for name, values in found.items()}, targets[asked]
     counted = sum(max(0, len(document) - 1) for document in train)
     if not len(targets):
         return Baselines({}, {}, counted, 0, share)

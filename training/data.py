@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,6 +31,13 @@ class OneDocument(CorpusError):
 
 class OneToken(ConfigError):
     """A vocabulary of one token, from which nothing can be predicted."""
+
+
+class HeldOut(NamedTuple):
+    """A piece of the held-out text: ids (N,), of which the first `known` are there to predict the others from."""
+
+    ids: Tensor
+    known: int
 
 
 @dataclass(frozen=True)
@@ -59,24 +67,32 @@ class Blocks:
 
         The same stretches every time, so that two measurements differ by the model alone.
         """
+        starts, length = self._stretches(tokens)
+        for some in torch.split(starts, batch_size) if len(starts) else ():
+            window = self.val[some[:, None] + torch.arange(length + 1)].long()
+            yield window[:, :-1], window[:, 1:]
+
+    def held_out_pieces(self, tokens: int, history: int) -> list[HeldOut]:
+        """The targets of `held_out(tokens)` once more, each stretch after up to `history` tokens that go before it."""
+        starts, length = self._stretches(tokens)
+        return [_piece(self.val, 0, begin, begin + length + 1, history) for begin in starts.tolist()]
+
+    def _stretches(self, tokens: int) -> tuple[Tensor, int]:
+        """Where those of the held-out stream begin, and how many targets each has."""
         length = min(self.context, len(self.val) - 1)
         if length < 1:
-            return
+            return torch.zeros(0, dtype=torch.int64), 0
         whole = (len(self.val) - 1) // length
         wanted = max(1, min(whole, tokens // length))
-        starts = (torch.arange(wanted) * whole // wanted) * length  # evenly spread, never overlapping
-        at = starts[:, None] + torch.arange(length + 1)
-        for rows in torch.split(at, batch_size):
-            window = self.val[rows].long()
-            yield window[:, :-1], window[:, 1:]
+        return (torch.arange(wanted) * whole // wanted) * length, length  # evenly spread, never overlapping
 
     def firsts(self) -> Tensor:
         """(1,) the token of the training that is no target."""
         return self.train[:1]
 
-    def sequences(self) -> tuple[list[Tensor], list[Tensor]]:
-        """(train, held out) as lists of id tensors (N,) that no context crosses: here one each, none where empty."""
-        return [self.train], [self.val] if len(self.val) else []
+    def sequences(self) -> list[Tensor]:
+        """The training part as id tensors (N,) that no context crosses: here one."""
+        return [self.train]
 
 
 @dataclass(frozen=True)
@@ -118,28 +134,45 @@ class Sequences:
 
     def held_out(self, tokens: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Fixed examples spread evenly over the held-out documents, about `tokens` targets in all."""
+        spans = self._measured(tokens)
+        for some in torch.split(spans, batch_size) if len(spans) else ():
+            yield _padded(self.val, some)
+
+    def held_out_pieces(self, tokens: int, history: int) -> list[HeldOut]:
+        """The targets of `held_out(tokens)` once more, each example after up to `history` tokens of the same document
+        that go before it."""
+        spans, documents = self._measured(tokens), self.val_documents[:, 0].contiguous()
+        firsts = documents[torch.searchsorted(documents, spans[:, 0].contiguous(), right=True) - 1].tolist()
+        return [
+            _piece(self.val, first, begin, end, history)
+            for first, (begin, end) in zip(firsts, spans.tolist(), strict=True)
+        ]
+
+    def _measured(self, tokens: int) -> Tensor:
+        """Which of val_spans."""
         if not len(self.val_spans):
-            return
+            return self.val_spans
         mean = float((self.val_spans[:, 1] - self.val_spans[:, 0] - 1).double().mean())
         wanted = max(1, min(len(self.val_spans), round(tokens / mean)))
-        chosen = torch.arange(wanted) * len(self.val_spans) // wanted
-        for rows in torch.split(chosen, batch_size):
-            yield _padded(self.val, self.val_spans[rows])
+        return self.val_spans[torch.arange(wanted) * len(self.val_spans) // wanted]
 
     def firsts(self) -> Tensor:
         """(D,) the tokens of the training that are no target: the first of each document."""
         begin, end = self.train_documents.T
         return self.train[begin[begin < end]]
 
-    def sequences(self) -> tuple[list[Tensor], list[Tensor]]:
-        """(train, held out) as lists of id tensors (N,) that no context crosses: a document each."""
-        return (
-            [self.train[begin:end] for begin, end in self.train_documents.tolist()],
-            [self.val[begin:end] for begin, end in self.val_documents.tolist()],
-        )
+    def sequences(self) -> list[Tensor]:
+        """The training part as id tensors (N,) that no context crosses: a document each."""
+        return [self.train[begin:end] for begin, end in self.train_documents.tolist()]
 
 
 Data = Blocks | Sequences
+
+
+def _piece(ids: Tensor, first: int, begin: int, end: int, history: int) -> HeldOut:
+    """An example from `begin` to `end` of a document that begins at `first`, with what goes before it."""
+    begun = max(first, begin - history)
+    return HeldOut(ids[begun:end], begin - begun + 1)
 
 
 def _lay_out(documents: Iterable[Sequence[int]], context: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from model import GPT, ConfigError, GPTConfig
-from training.baselines import Baselines, measure
+from training.baselines import MOST_PREDICTED, ORDER, Baselines, measure
 from training.distributed import ALONE, Group, Order, Ranks
 from training.events import (
     BaselinesKnown,
@@ -371,8 +371,10 @@ class Trainer:
         data = self.prepared.data
         if self._counting is None and isinstance(event, Stepped) and len(data.val):
             vocab_size, token_bytes = self.tokenizer.vocab_size, data.token_bytes.numpy()
-            train, val = ([part.numpy() for part in parts] for parts in data.sequences())
-            self._counting = aside.submit(measure, train, val, vocab_size, token_bytes)
+            pieces = data.held_out_pieces(min(self.recipe.train.eval_tokens, MOST_PREDICTED), ORDER - 1)
+            train, val = [part.numpy() for part in data.sequences()], [piece.ids.numpy() for piece in pieces]
+            known = [piece.known for piece in pieces]
+            self._counting = aside.submit(measure, train, val, vocab_size, token_bytes, known)
         elif self._counting and not self._counted and (self._counting.done() or isinstance(event, Finished)):
             self._counted = True
             try:

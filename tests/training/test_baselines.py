@@ -189,11 +189,24 @@ def test_tokens_without_bytes_have_no_bits_per_byte() -> None:
 
 def test_long_texts_are_counted_up_to_a_limit() -> None:
     documents = [[0, 1, 2, 0], [2, 1, 0, 2]]
-    cut = measure(documents, documents, 3, [1, 1, 1], train_tokens=4, val_tokens=6)
-    every_other, two_of_three = [[2, 0], [0, 2]], [[2, 0], [2, 1], [0, 2]]
-    assert cut == replace(measure(every_other, two_of_three, 3, [1, 1, 1]), share=0.5)
-    assert (cut.train_tokens, cut.val_tokens) == (2, 3)
+    cut = measure(documents, documents, 3, [1, 1, 1], train_tokens=4)
+    assert cut == replace(measure([[2, 0], [0, 2]], documents, 3, [1, 1, 1]), share=0.5)
+    assert (cut.train_tokens, cut.val_tokens) == (2, 6)
     assert measure(documents, documents, 3, [1, 1, 1]).share == 1
+
+
+def test_pieces_of_a_text_are_predicted_as_in_the_whole() -> None:
+    """Where each brings the history that the longest order looks at."""
+    (train, val), size = encoded(RHYME[:250], RHYME[250:])
+    places = [(20, 28), (40, 47), (0, 9)]  # each of these predicts all but its first
+    pieces = [val[max(0, begin - (ORDER - 1)) : end] for begin, end in places]
+    known = [min(begin, ORDER - 1) + 1 for begin, _ in places]
+    found = measure([train], pieces, size, [1] * size, known)
+    whole, _ = probabilities([train], [val], size)
+    asked = [target - 1 for begin, end in places for target in range(begin + 1, end)]
+    assert found.val_tokens == len(asked)
+    for name in NAMES:
+        assert found.values[name] == pytest.approx(-np.log(whole[name][asked]).mean(), rel=1e-12)
 
 
 def test_a_long_text_is_counted_all_over() -> None:

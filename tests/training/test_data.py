@@ -176,6 +176,18 @@ def test_a_held_out_text_shorter_than_the_context_is_one_stretch(val: int) -> No
     assert targets.tolist() == [list(range(1, val))]
 
 
+@pytest.mark.parametrize(("tokens", "history"), [(1, 6), (300, 6), (10_000, 6), (300, 0)])
+def test_pieces_are_the_stretches_after_what_goes_before_them(tokens: int, history: int) -> None:
+    data = counting(11, 700, 10)
+    measured = torch.cat([targets.flatten() for _, targets in data.held_out(tokens, 4)]).tolist()
+    pieces = data.held_out_pieces(tokens, history)
+    assert [token for ids, known in pieces for token in ids[known:].tolist()] == measured
+    for ids, known in pieces:
+        first = int(ids[known])
+        assert ids.tolist() == list(range(max(0, first - history - 1), first + 10))
+
+
 @pytest.mark.parametrize("val", [0, 1])
 def test_without_a_pair_of_tokens_there_is_nothing_to_measure(val: int) -> None:
     assert list(counting(50, val, 8).held_out(1000, 4)) == []
+    assert counting(50, val, 8).held_out_pieces(1000, 6) == []

@@ -126,12 +126,29 @@ def test_tokens_per_second_count_real_tokens_only() -> None:
 
 def test_baselines_never_look_across_documents() -> None:
     data = data_of()
-    train, val = data.sequences()
+    train, val = data.sequences(), [data.val[begin:end] for begin, end in data.val_documents.tolist()]
     assert [MARKED.decode(ids.tolist()[1:-1]) for ids in train] == list(NAMES[:8])
     assert [MARKED.decode(ids.tolist()[1:-1]) for ids in val] == list(NAMES[8:])
     apart = measure(train, val, MARKED.vocab_size, data.token_bytes)
     joined = measure([data.train], [data.val], MARKED.vocab_size, data.token_bytes)
     assert apart.values["bigram"] != joined.values["bigram"]
+
+
+@pytest.mark.parametrize("tokens", [1, 9, 1000])
+def test_pieces_are_what_is_measured_after_what_goes_before_it_in_its_document(tokens: int) -> None:
+    data = data_of()
+    measured = torch.cat([targets[targets != MASKED] for _, targets in data.held_out(tokens, 2)])
+    pieces = data.held_out_pieces(tokens, 3)
+    assert torch.equal(torch.cat([ids[known:] for ids, known in pieces]), measured)
+    documents = [data.val[begin:end].tolist() for begin, end in data.val_documents.tolist()]
+    for ids, known in pieces:
+        whole = ids.tolist()
+        assert 1 <= known <= 4
+        inside = [
+            document for document in documents if whole == document[-len(whole) :] or whole == document[: len(whole)]
+        ]
+        assert inside, "a piece crosses documents"
+        assert known == 4 or any(whole == document[: len(whole)] for document in inside)
 
 
 def test_lines_are_the_documents_of_a_text_without_any() -> None:

@@ -260,7 +260,7 @@ def test_bytes_of_a_token_are_those_of_the_targets(cut: str, held_out: float) ->
     if loss is not None:
         assert bits == pytest.approx(loss / math.log(2) / size, rel=1e-9)
         return
-    parts = [ids.tolist()[1:] for ids in data.sequences()[0]]
+    parts = [ids.tolist()[1:] for ids in data.sequences()]
     count = sum(map(len, parts))
     raw = sum(len(tokenizer.piece(i).raw) if i != tokenizer.end_of_text else 1 for ids in parts for i in ids)
     assert size == pytest.approx(raw / count, rel=1e-9)

@@ -6,18 +6,21 @@ import json
 import math
 import threading
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from model import GPT, Tokenizer, open_checkpoint
 from tests.training.tiny import CHAR, LONG, PATIENCE, TEXT, Make, finish, until
 from training import trainer as trainer_module
-from training.baselines import measure
+from training.baselines import NAMES, probabilities
+from training.data import Blocks
 from training.events import BaselinesKnown, Evaluated, Event, Finished, Paused, Resumed, Stepped, Threads
 from training.loop import evaluate, train_steps
 from training.threads import AT_FIRST, ThreadCount
@@ -51,14 +54,22 @@ def test_a_run_from_start_to_end(make: Make) -> None:
     assert [(e.kind, e.step, getattr(e, "loss", None)) for e in events if not isinstance(e, BaselinesKnown)] == [
         (e.kind, e.step, getattr(e, "loss", None)) for e in plain
     ]
+    last = [event for event in events if isinstance(event, Evaluated)][-1]
+    assert last.val_loss is not None
+    assert last.bits_per_byte is not None
     [counted] = [event for event in events if isinstance(event, BaselinesKnown)]
-    expected = measure([data.train.numpy()], [data.val.numpy()], CHAR.vocab_size, data.token_bytes.numpy())
-    assert (counted.nats, counted.bits) == (expected.values, expected.bits_per_byte)
+    found, _ = probabilities([data.train.numpy()], [data.val.numpy()], CHAR.vocab_size)
+    assert isinstance(data, Blocks)
+    positions = replace(data, val=torch.arange(len(data.val)))  # where the targets of the validation stand
+    asked = [int(at) - 1 for _, targets in positions.held_out(recipe.train.eval_tokens, 1) for at in targets.flatten()]
+    assert len(asked) < len(data.val) - 1
+    assert counted.nats == {name: pytest.approx(-np.log(found[name][asked]).mean()) for name in NAMES}
+    bits = last.bits_per_byte / last.val_loss  # of the very same tokens
+    assert counted.bits == {name: pytest.approx(nats * bits) for name, nats in counted.nats.items()}
     assert counted.nats["uniform"] == pytest.approx(math.log(CHAR.vocab_size))
     assert trainer.snapshot is not None
     assert trainer.snapshot.step == 6
     assert same(trainer.snapshot.state, model.state_dict())
-    last = [event for event in events if isinstance(event, Evaluated)][-1]
     assert (trainer.snapshot.val_loss, trainer.snapshot.bits_per_byte) == (last.val_loss, last.bits_per_byte)
     assert trainer.snapshot.loss == [event for event in events if isinstance(event, Stepped)][-1].loss
     trainer.start()  # a second start of a run that is over does nothing
