@@ -69,7 +69,7 @@
 
   function explained(outcomes, { unit, words }) {
     const longer = outcomes.filter((one) => one.longer).length, lines = unit === 'lines';
-    return `${lines ? 'Its text was cut into blocks, so its lines are asked for. ' : ''}The model is given the first ${words} words of each and goes on with its likeliest token (top-k 1). Come back to the letter: all of the rest, and then ${lines ? 'the line break' : 'its end'}. `
+    return `${lines ? 'Its text was cut into blocks, so its lines are asked for. ' : ''}Asked for are ${unit} of more than ${words} words. The model is given the first ${words} words of each and goes on with its likeliest token (top-k 1). Come back to the letter: all of the rest, and then ${lines ? 'the line break' : 'its end'}. `
       + (lines ? 'Came to the line break: at most 8 tokens too late.' : 'Stopped by themselves: it came to an end, at most 8 tokens too late.')
       + (longer ? ` ${count(longer)} of ${count(outcomes.length)} have more tokens than it sees at once and cannot come back whole.` : '');
   }

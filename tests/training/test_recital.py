@@ -126,6 +126,9 @@ def test_over_a_stream_the_window_moves_on() -> None:
     assert portions == written
 
 
+SHORT = "Not asked for: 1 of 4 documents, which have no more than 6 words.\n"
+
+
 def test_documents_are_chosen_evenly() -> None:
     long = [f"{i} b c d e f g" for i in range(100)]
     assert spread(long, 4) == [long[0], long[25], long[50], long[75]]
@@ -138,11 +141,11 @@ def test_at_the_console(learnt: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     text = tmp_path / "poems.txt"
     text.write_text("\n".join(POEMS), encoding="utf-8")
     assert recital.main([str(learnt), str(text)]) == 0
-    assert capsys.readouterr().out == "3 documents: exact 1.000, stopped 1.000\n"
+    assert capsys.readouterr().out == f"3 documents: exact 1.000, stopped 1.000\n{SHORT}"
     assert recital.main([str(learnt)]) == 0, "of the text that the run kept"
-    assert capsys.readouterr().out == "3 documents: exact 1.000, stopped 1.000\n"
+    assert capsys.readouterr().out == f"3 documents: exact 1.000, stopped 1.000\n{SHORT}"
     assert recital.main([str(learnt), "--failures"]) == 0
-    assert capsys.readouterr().out == "3 documents: exact 1.000, stopped 1.000\n"
+    assert capsys.readouterr().out == f"3 documents: exact 1.000, stopped 1.000\n{SHORT}"
     assert recital.main([str(learnt), "--most", "2"]) == 0
     assert capsys.readouterr().out == "2 documents: exact 1.000, stopped 1.000\n"
     text.write_text("\n".join([*POEMS[:2], "my hen laid one egg and then more eggs"]), encoding="utf-8")
@@ -170,7 +173,10 @@ def test_of_a_stream_the_lines_are_asked_for(learnt: Path, tmp_path: Path, capsy
     assert cli.main([str(text), *told, "--out", str(out)]) == 0
     capsys.readouterr()
     assert recital.main([str(out)]) == 0
-    wanted = r"(\d+) lines: exact (\S+), at the line break (\S+)\nIt was trained on a stream, which has no end: .*\n"
+    wanted = (
+        r"(\d+) lines: exact (\S+), at the line break (\S+)\nNot asked for: 1 of 4 lines, .*\n"
+        r"It was trained on a stream, which has no end: .*\n"
+    )
     said = re.fullmatch(wanted, capsys.readouterr().out)
     assert said is not None
     model, tokenizer = (checkpoint := open_checkpoint(out)).model, checkpoint.tokenizer
@@ -196,7 +202,7 @@ def test_what_was_found_is_told_when_it_is_interrupted(
     monkeypatch.setattr(recital, "recitals", interrupted)
     assert recital.main([str(learnt)]) == 0
     said = capsys.readouterr()
-    assert said.out == "2 documents: exact 1.000, stopped 1.000\n"
+    assert said.out == "2 documents: exact 1.000, stopped 1.000\n" + SHORT
     assert "stopped: of those asked so far" in said.err
 
 
