@@ -164,6 +164,7 @@
     const node = h('div', { class: 'g-bench-scroll', tabindex: 0, role: 'group', 'aria-label': 'Figures of the four tokenizers' },
       h('table', { class: 'g-bench-table', 'data-testid': 'bench-table' },
         h('thead', {}, h('tr', {}, COLUMNS.map((name) => h('th', { scope: 'col' }, name)))), body));
+    glass.fades(node);
     function paint(replies) {
       body.replaceChildren(...KINDS.map(([kind]) => figuresRow(kind, replies[kind])));
       const said = Object.values(replies).map((reply) => reply && reply.counted).find(Boolean); // the same of each

@@ -75,6 +75,7 @@
     const key = h('div', { class: 'g-compare-table', tabindex: '0', role: 'region', 'aria-label': 'The compared runs' });
     const differ = h('div', { class: 'g-compare-table', tabindex: '0', role: 'region', 'aria-label': 'Settings in which they differ' });
     const title = h('h3', { class: 'g-subtitle' }, 'Settings in which they differ');
+    for (const table of [key, differ]) glass.fades(table);
     const files = [['html', 'Interactive page'], ['csv', 'Figures']].map(([kind, label]) => h('button', { type: 'button', class: 'g-btn g-small', 'data-testid': `compare-${kind}`,
       title: kind === 'html' ? 'One HTML file with everything in it, about 5 MB: it can be zoomed and read offline' : 'CSV, a row for each measurement',
       onclick: (event) => glass.runs.take(server, event.currentTarget, wrong, 'export', { models: state.refs, kind, unit: state.unit, axis: state.axis }) }, label));
@@ -96,8 +97,9 @@
       const xs = [...new Set(drawnLines.flatMap((line) => line.xs))].sort((a, b) => a - b);
       data = { runs, lines: drawnLines, xs, points: { step: xs }, unit: glass.losses.NAMES[state.unit], axis: AXES[state.axis] };
       if (state.hover >= xs.length) state.hover = -1;
-      const held = drawnLines.some((line) => line.kind === 'validation');
+      const held = drawnLines.some((line) => line.kind === 'validation'), mixed = held && drawnLines.some((line) => line.xs.length && line.kind === 'training');
       say.textContent = (state.lines === 'validation' && held ? 'Loss on held-out text, a point a measurement. ' : 'Loss of the training, smoothed. ')
+        + (state.lines === 'validation' && mixed ? 'Lines without points are losses of a training that held nothing out: they are of known text, and say nothing against the others. ' : '')
         + (state.unit === 'bits' ? 'Bits per byte do not depend on the tokenizer; held-out texts do differ where the runs had different texts.' : 'Nats per token can only be compared where the tokenizer is the same.')
         + (unknown.length ? ' Bits per byte are not known of all of them.' : '');
       const free = state.lines === 'validation' && state.unit === 'bits' ? runs.filter((run) => run.unseen) : [];

@@ -20,6 +20,11 @@
         h('span', { class: 'g-common-share' }, glass.percent(share))))));
   }
 
+  function faded(box) {
+    glass.fades(box);
+    return box;
+  }
+
   function card(corpus) {
     const from = { file: 'your file', paste: 'pasted', shipped: 'comes with the app' };
     const source = from[corpus.source] || String(corpus.source).replace(/^hub:/, 'from the Hub: ');
@@ -29,7 +34,7 @@
       figures(corpus.figures),
       corpus.notes.length ? h('ul', { class: 'g-notes' }, corpus.notes.map((note) => h('li', {}, h('bdi', {}, note)))) : null,
       h('h3', { class: 'g-subtitle' }, 'How it begins'),
-      h('pre', { class: 'g-excerpt', tabindex: '0', dir: 'auto', 'data-testid': 'corpus-excerpt' }, corpus.excerpt),
+      faded(h('pre', { class: 'g-excerpt', tabindex: '0', dir: 'auto', 'data-testid': 'corpus-excerpt' }, corpus.excerpt)),
       corpus.more ? h('p', { class: 'g-fine' }, 'and ' + corpus.more.toLocaleString('en') + ' characters more') : null,
       common(corpus.common),
     ];

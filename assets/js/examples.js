@@ -16,16 +16,7 @@
       cell(piece, 'behind the end: nothing is read here'), cell(example.target[place], 'behind the end: left out of the loss')));
     const label = 'Example ' + number + ': ' + example.target.filter(Boolean).length + ' tokens to predict';
     const strip = h('div', { class: 'g-ex-row', tabindex: '0', role: 'group', 'aria-label': label, 'data-testid': 'example' }, columns);
-    strip.addEventListener('scroll', () => ends(strip), { passive: true });
-    return strip;
-  }
-
-  /** Marks the ends at which a row goes on, and tells whether there is one: the style fades them out. */
-  function ends(strip) {
-    const left = strip.scrollLeft, rest = strip.scrollWidth - strip.clientWidth - left;
-    strip.classList.toggle('before', left > 1);
-    strip.classList.toggle('behind', rest > 1);
-    return left + rest > 1;
+    return { strip, goesOn: glass.fades(strip) };
   }
 
   const SAY = {
@@ -46,7 +37,7 @@
     const root = h('section', { class: 'g-card', hidden: true, 'data-testid': 'examples' },
       h('h2', { class: 'g-title' }, 'What it will read'), say, rows, more, facts);
     element.querySelector('.g-mount').replaceChildren(root);
-    let busy = false, timer = 0;
+    let busy = false, timer = 0, all = [];
     function show() {
       const value = props.value;
       root.hidden = !value && !busy;
@@ -55,15 +46,16 @@
       if (busy) { say.textContent = 'Cutting the text by these settings…'; return; }
       if (!value) return;
       root.dataset.cut = value.cut || '';
-      if (value.ok === false) { say.textContent = value.error; rows.replaceChildren(); facts.textContent = ''; measure(); return; }
+      if (value.ok === false) { say.textContent = value.error; all = []; rows.replaceChildren(); facts.textContent = ''; measure(); return; }
       say.textContent = SAY[value.cut] + (value.cut === 'documents' ? ' ' + MARK[value.start_mark] : '');
-      rows.replaceChildren(...value.rows.map((example, i) => row(example, i + 1)));
+      all = value.rows.map((example, i) => row(example, i + 1));
+      rows.replaceChildren(...all.map(({ strip }) => strip));
       facts.textContent = [...value.facts.map((fact) => fact + '.'), ...value.notes].join(' ');
       measure();
     }
     /** Again whenever the card changes its width. */
     function measure() {
-      more.hidden = ![...rows.children].map(ends).some(Boolean);
+      more.hidden = !all.map(({ goesOn }) => goesOn()).some(Boolean);
     }
     new ResizeObserver(measure).observe(rows);
     glass.on('cutting', (begun) => {

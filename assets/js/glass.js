@@ -221,11 +221,27 @@
     performance.mark('glass:' + name);
   }
 
+  /** A box that scrolls fades out at each side where it goes on. Returns a function that looks again, and says
+      whether it goes on to the left or the right. */
+  function fades(box) {
+    function look() {
+      const { scrollLeft: left, scrollTop: top } = box;
+      const more = { left, top, right: box.scrollWidth - box.clientWidth - left, bottom: box.scrollHeight - box.clientHeight - top };
+      for (const [side, pixels] of Object.entries(more)) box.classList.toggle('g-more-' + side, pixels > 1);
+      return more.left + more.right > 1;
+    }
+    box.classList.add('g-fades');
+    box.addEventListener('scroll', look, { passive: true });
+    new ResizeObserver(look).observe(box);
+    new MutationObserver(look).observe(box, { childList: true, subtree: true });
+    return look;
+  }
+
   const calm = () => window.matchMedia('(prefers-reduced-motion: reduce)').matches;
 
   window.glass = {
     session: visitor(), on, emit, last, component, mount, option, h, svg, visible, show, piece, percent, weightText,
-    bytes: decodeBase64, floats, call, canvas2d, variable, rgb, drawn, calm,
+    bytes: decodeBase64, floats, call, canvas2d, variable, rgb, drawn, fades, calm,
   };
 
   // Gradio switches themes with a class on <body>; a canvas has to be told.

@@ -39,6 +39,7 @@
   /** A box for a text and a box for places below it. show(found) draws a reply's segments; clear() empties it. */
   function reader(server) {
     const text = h('div', { class: 'g-learnt-text', 'data-testid': 'learnt-text', role: 'group', tabindex: '0', 'aria-label': 'The text; what stands in the training text is underlined and can be opened' });
+    glass.fades(text);
     const places = h('div', { class: 'g-learnt-places', 'data-testid': 'learnt-places', 'aria-live': 'polite', hidden: true });
     let chosen = -1, ticket = 0;
     const parts = (piece) => text.querySelectorAll(`[data-piece="${piece}"]`);

@@ -115,11 +115,7 @@
         line.setAttribute('d', 'M' + x + ' ' + y + ' C' + (x + bend) + ' ' + y + ' ' + (to - bend) + ' ' + low + ' ' + to + ' ' + low);
       });
       holder.dataset.nodes = String(reply.nodes.length);
-      fade();
     }
-
-    /** More to the right than is in sight fades out there. */
-    const fade = () => holder.classList.toggle('more', holder.scrollLeft + holder.clientWidth < holder.scrollWidth - 4);
 
     const root = h('span', { class: 'g-tree-root', 'aria-hidden': 'true' });
 
@@ -163,7 +159,7 @@
       const next = buttons[walk(event.key) ?? -1];
       if (next) next.focus();
     });
-    holder.addEventListener('scroll', fade, { passive: true });
+    glass.fades(holder);
     holder.addEventListener('pointerleave', () => { if (reply && !holder.contains(document.activeElement)) point(null); });
     new ResizeObserver(place).observe(holder);
     if (document.fonts) document.fonts.ready.then(place);

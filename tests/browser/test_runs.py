@@ -148,6 +148,27 @@ def test_hovering_reads_every_curve(visit: Visit, server: Server, tmp_path: Path
     expect(row(page, run)).to_have_count(0)
 
 
+def test_the_loss_of_known_text_is_told_from_held_out_text(visit: Visit, server: Server, tmp_path: Path) -> None:
+    run = plant_copy(server, tmp_path, "nothing held out")
+    metrics = server.runs / run / "metrics.jsonl"
+    events = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
+    for event in events:
+        event |= {name: None for name in ("val_loss", "bits_per_byte") if name in event}
+    metrics.write_text("".join(json.dumps(event) + "\n" for event in events), "utf-8")
+    page = follow(visit, SHORT_MEMORY_RUN, SHORT_MEMORY)
+    choose(page, SHORT_MEMORY_RUN, run)
+    here(page, "runs-compare").click()
+    panel, said = here(page, "compare"), "Lines without points are losses of a training that held nothing out"
+    expect(panel).to_contain_text(said)
+    expect(panel.locator(f'tr[data-ref="run:{run}"]')).to_contain_text("nothing held out training")
+    here(page, "compare-lines-training").click()
+    expect(panel).not_to_contain_text(said)
+    choose(page, run)
+    here(page, "runs-delete").click()
+    here(page, "runs-delete").click()
+    expect(row(page, run)).to_have_count(0)
+
+
 def test_dates_are_those_of_the_visitors_clock(visit: Visit, server: Server) -> None:
     config = json.loads((server.runs / SHORT_MEMORY_RUN / "config.json").read_text())
     hours = {}
