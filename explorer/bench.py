@@ -117,7 +117,7 @@ class Bench:
 
     def held(self, visitor: Visitor) -> Held:
         """What is kept for a visitor, begun anew where their text is another one."""
-        corpus = _text(visitor)
+        corpus = corpora.text_of(visitor)
         with self._lock:
             held = self._held.get(visitor)
             if held is None or (held.corpus is not corpus and held.corpus.text != corpus.text):
@@ -142,13 +142,6 @@ class Bench:
         while len(held.learnt) > _KEPT:
             held.learnt.popitem(last=False)
         return learnt
-
-
-def _text(visitor: Visitor) -> Corpus:
-    """The visitor's text as it would be trained on, cleaned; the shipped tales until they bring their own."""
-    if visitor.corpus is None:
-        visitor.take_corpus(corpora.take(corpora.DEFAULT))
-    return visitor.text()
 
 
 def _sentence(value: Any) -> str | None:

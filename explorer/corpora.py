@@ -72,6 +72,14 @@ def take(key: str) -> Corpus:
     return read_corpus(path, column=example.column, name=example.title, source="shipped")
 
 
+def text_of(visitor: Visitor) -> Corpus:
+    """The visitor's text as it would be trained on, cleaned; the shipped tales until they bring their own. Raises
+    CorpusError as `Visitor.text` does."""
+    if visitor.corpus is None:
+        visitor.take_corpus(take(DEFAULT))
+    return visitor.text()
+
+
 def read(reading: Reading, max_bytes: int, refused: dict[int, str]) -> Corpus:
     """The text in a visitor's files. refused: filled as by `read_corpora`. Raises CorpusError where none is left."""
     return read_corpora(

@@ -57,15 +57,14 @@ class Forks:
         if more is not None and type(more) is not int:
             raise JobError("How many steps is not a whole number: enter one, such as 500.")
         corpus, changes = self._changes(request, visitor, run)
+        data = {} if corpus is None else {"data": corpora.origin(visitor, corpus).to_dict()}
         with worded():
             found = find_fork(run.folder, step, corpus, changes, _heads(silence), more)
         recipe, limits = found.prepared.recipe, self._server.limits
         if recipe.train.steps > limits.steps:
             raise JobError(f"That makes {recipe.train.steps:,} steps; this server trains up to {limits.steps:,}.")
         name = check_name(request.get("name") or f"{run.info.name[:60]}, from step {step:,}")
-        told = found.corpus
-        if corpus is not None:
-            told = told | {"data": corpora.origin(visitor, corpus).to_dict()}
+        told = found.corpus | data
         owner = visitor.owner if limits.shared else None
         folder = RunFolder.create(self._server.jobs.root / new_run_id(name), name, recipe, told, owner, found.parent)
         try:

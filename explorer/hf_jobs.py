@@ -15,7 +15,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from explorer import corpora
 from explorer.imports import Imports
 from explorer.jobs import JobError
 from explorer.recipes import FIELDS, prepare_run
@@ -120,7 +119,7 @@ class HfJobs:
 
     def _order(self, visitor: Visitor, preset: str, values: tuple[Any, ...], name: object) -> Order:
         """What is to be trained. Its result has to open here, so its size is bounded as that of other trainings."""
-        corpus, prepared = prepare_run(self._server, visitor, preset, values)
+        corpus, data, prepared = prepare_run(self._server, visitor, preset, values)
         limits = self._server.limits
         size = prepared.recipe.model_config(prepared.tokenizer.vocab_size).parameters()
         if size > limits.parameters:
@@ -130,7 +129,7 @@ class HfJobs:
             )
         called = " ".join(name.split())[:LONGEST_NAME] if isinstance(name, str) else ""
         called = called or self._name_of(corpus.name, PRESETS[preset].title)
-        return Order(called, prepared, corpora.origin(visitor, corpus))
+        return Order(called, prepared, data)
 
     def _job(self, visitor: Visitor, job_id: object) -> Job:
         for entry in self._read(visitor):

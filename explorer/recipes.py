@@ -20,6 +20,7 @@ from training.corpus import Corpus
 from training.data import MASKED, build_tokenizer, documents_of, trained_part
 from training.estimate import amount, check_fits, duration, foreseen, row_tokens
 from training.fitting import GIVES_WAY, cleaned
+from training.origin import Data
 from training.presets import PRESETS
 from training.setup import Prepared, set_up
 
@@ -176,9 +177,7 @@ def text_of(visitor: Visitor, recipe: Recipe) -> tuple[Corpus, Recipe, str]:
 
     The steps that the visitor chose go before those of the recipe.
     """
-    if visitor.corpus is None:
-        visitor.take_corpus(corpora.take(corpora.DEFAULT))
-    own = visitor.text()
+    own = corpora.text_of(visitor)
     if visitor.cleaning.active or not recipe.cleaning.active:
         return own, recipe.with_changes(vars(visitor.cleaning)), ""
     done, recipe, note = cleaned(own, recipe, ())
@@ -191,22 +190,25 @@ def prepare_run(
     preset: str,
     values: tuple[Any, ...],
     learning: Callable[[float], None] | None = None,
-) -> tuple[Corpus, Prepared]:
-    """The text and all that a training of these boxes needs. Raises ValueError with a sentence.
+) -> tuple[Corpus, Data, Prepared]:
+    """The text, where it came from, and all that a training of these boxes needs. Raises ValueError with a sentence.
+
+    The visitor may take another text while this one is prepared.
 
     learning: told how far a byte-pair vocabulary has been learnt, 0 to 1.
     """
-    recipe = recipe_of(preset, values)
+    recipe, fits = recipe_of(preset, values), visitor.fits
     corpus, recipe, note = text_of(visitor, recipe)
+    data = corpora.origin(visitor, corpus)
     others = {name: server.checkpoint_of(ref) for name in ("teacher", "embeddings_from") if (ref := _ref(recipe, name))}
     recipe = recipe.with_changes({name: str(path) for name, path in others.items()})
 
     def learn(wanted: Recipe) -> Tokenizer:
-        return visitor.tokenizer(wanted, lambda: build_tokenizer(corpus, wanted, learning))
+        return visitor.tokenizer(wanted, corpus, lambda: build_tokenizer(corpus, wanted, learning))
 
     prepared = set_up(corpus, recipe, learn, changed(preset, values))
-    visitor.fits[_fit_key(preset, values)] = Fit.of(prepared)
-    return corpus, replace(prepared, notes=(*([note] if note else []), *prepared.notes))
+    fits[_fit_key(preset, values)] = Fit.of(prepared)
+    return corpus, data, replace(prepared, notes=(*([note] if note else []), *prepared.notes))
 
 
 def _ref(recipe: Recipe, name: str) -> str:
@@ -220,7 +222,10 @@ def examples(server: Server, visitor: Visitor, preset: str, *values: Any) -> dic
     start_mark: whether documents begin with the end-of-text token. reads: what of the visitor's text they are cut from;
     documents: [taken, all], where not all are; cleaned: the recipe's own steps, where it cleans.
     """
-    corpus, prepared = prepare_run(server, visitor, preset, values)
+    own = None
+    while own is not (now := corpora.text_of(visitor)):  # again where another one was taken meanwhile
+        own = now
+        corpus, _, prepared = prepare_run(server, visitor, preset, values)
     recipe, tokenizer, data = prepared.recipe, prepared.tokenizer, prepared.data
     order = torch.Generator().manual_seed(recipe.train.seed)
     inputs, targets = data.batch(recipe.train.batch_size, order)
@@ -249,7 +254,7 @@ def examples(server: Server, visitor: Visitor, preset: str, *values: Any) -> dic
             facts.append(f"Longer than the context of {data.context}, and therefore cut: {longer:,}")
     else:
         facts.insert(0, f"A stream of {len(data.train):,} tokens")
-    read = visitor.text().text
+    read = now.text
     if not visitor.cleaning.active and recipe.cleaning.active:
         reads["cleaned"] = str(recipe.cleaning)
     if len(corpus.text) < len(read) and not visitor.cleaning.active:

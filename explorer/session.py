@@ -109,7 +109,7 @@ class Visitor:
     def _forget(self) -> None:
         """What was found out about a text that is no longer this one."""
         self._tokenizers.clear()
-        self.fits.clear()
+        self.fits = {}  # another one: who prepares the text before still holds the old one
 
     def cleaned(self, cleaning: Cleaning | None = None, told: Callable[[float], None] | None = None) -> Cleaned:
         """The text cleaned, with the counts; kept until text or cleaning change. cleaning: take this one from now on.
@@ -133,10 +133,14 @@ class Visitor:
         """The text to train on and to analyse: the visitor's own, cleaned. Raises CorpusError as `cleaned` does."""
         return self.cleaned().corpus
 
-    def tokenizer(self, recipe: Recipe, build: Callable[[], Tokenizer]) -> Tokenizer:
-        """The tokenizer of a recipe for the visitor's corpus, learnt once. The size counts only where it is chosen."""
+    def tokenizer(self, recipe: Recipe, corpus: Corpus, build: Callable[[], Tokenizer]) -> Tokenizer:
+        """The tokenizer of a recipe for a corpus, learnt once. The size counts only where it is chosen.
+
+        corpus: the visitor's text as the recipe cleans it; they may have taken another one since.
+        """
         learnt = (recipe.vocab_size, recipe.train.val_fraction) if recipe.tokenizer == "bpe" else ()
-        key = (recipe.tokenizer, recipe.cut, *learnt)
+        text = hash(corpus.text), len(corpus.text), len(corpus.documents or ())
+        key = (recipe.tokenizer, recipe.cut, *learnt, *text)
         if key not in self._tokenizers:
             self._tokenizers[key] = build()
         return self._tokenizers[key]

@@ -118,6 +118,7 @@ def _fork(options: dict[str, Any], group: Group) -> int:
         raise ConfigError("fork with one process, stop it, and go on with several: torchrun … --resume.")
     if not options["out"]:
         raise ConfigError("there is no folder for the fork: give --out DIR.")
+    check_vacant(Path(options["out"]))
     path, at = _place(options["fork"])
     folder, corpus = RunFolder(path), None
     before = folder.info().recipe

@@ -130,11 +130,10 @@ class RunFolder:
         owner: str | None = None,
         parent: Parent | None = None,
     ) -> RunFolder:
-        """Make the folder and write its config. Raises RunError when something is in it or the disk refuses."""
+        """Make the folder and write its config. Raises RunError when a run is there already or the disk refuses."""
         if (path / "config.json").exists():
             raise RunError(f"{path} already holds a run: choose another folder, or delete that one first.")
         try:
-            check_vacant(path)
             path.mkdir(parents=True, exist_ok=True)
             values = {
                 "format": "glass-gpt-run",

@@ -254,7 +254,7 @@
       const n = Math.max(low, Math.min(high, Math.round(value)));
       if (!Number.isFinite(n)) { field.value = range.value; return; }
       const { count } = glass.fmt;
-      limit.textContent = n === Math.round(value) ? '' : `${count(low)} (256 bytes and an end of text) to ${count(high)} here`;
+      limit.textContent = n === Math.round(value) ? '' : n === low ? `At least ${count(low)}: 256 bytes and an end of text.` : `At most ${count(high)} here.`;
       range.value = field.value = n;
       filled(range);
       clearTimeout(timer);

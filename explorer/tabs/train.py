@@ -333,7 +333,7 @@ def start(
     steps = recipe_of(preset, values).train.steps
     if steps > limits.steps:
         raise ConfigError(f"steps is {steps:,}; this server trains up to {limits.steps:,}.")
-    corpus, prepared = prepare_run(server, visitor, preset, values, learning)
+    corpus, data, prepared = prepare_run(server, visitor, preset, values, learning)
     config = prepared.recipe.model_config(prepared.tokenizer.vocab_size)
     if config.parameters() > limits.parameters:
         raise ConfigError(
@@ -342,7 +342,7 @@ def start(
         )
     called = (name or "").strip()[:80] or name_of(corpus.name, PRESETS[preset].title)
     owner = visitor.owner if limits.shared else None
-    told = about(corpus) | {"data": corpora.origin(visitor, corpus).to_dict(), "gave_way": list(prepared.notes)}
+    told = about(corpus) | {"data": data.to_dict(), "gave_way": list(prepared.notes)}
     folder = RunFolder.create(server.jobs.root / new_run_id(called), called, prepared.recipe, told, owner)
     try:
         return server.jobs.submit(Trainer(folder, prepared))

@@ -140,7 +140,8 @@ def test_tokenizers_of_another_cleaning_are_forgotten(server: Server, ask: Ask, 
     from training.config import Recipe
 
     def learn() -> Any:
-        return visitor(server).tokenizer(Recipe(), lambda: built.append(1) or object())  # type: ignore[arg-type,func-returns-value,return-value]
+        who = visitor(server)
+        return who.tokenizer(Recipe(), who.text(), lambda: built.append(1) or object())  # type: ignore[arg-type,func-returns-value,return-value]
 
     held = learn()
     assert learn() is held

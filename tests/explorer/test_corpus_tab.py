@@ -19,6 +19,7 @@ from explorer.tabs.corpus import Uploads, choose, clean, functions, given, hub_f
 from explorer.tabs.train import Look
 from tests.explorer.tiny import TEXT, sentence, token, visitor
 from training.config import Recipe
+from training.corpus import from_text
 from training.files import LONGEST_NAME
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
@@ -456,9 +457,9 @@ def test_a_new_text_forgets_the_old_tokenizers(server: Server, uploads: Uploads)
     uploads.paste(token(1), "abc abc")
     built = []
     for _ in range(2):
-        visitor(server).tokenizer(Recipe(tokenizer="char"), lambda: built.append(1))  # type: ignore[arg-type,return-value]
+        visitor(server).tokenizer(Recipe(tokenizer="char"), from_text("abc"), lambda: built.append(1))  # type: ignore[arg-type,return-value]
     uploads.paste(token(1), "abc abd")
-    visitor(server).tokenizer(Recipe(tokenizer="char"), lambda: built.append(1))  # type: ignore[arg-type,return-value]
+    visitor(server).tokenizer(Recipe(tokenizer="char"), from_text("abc"), lambda: built.append(1))  # type: ignore[arg-type,return-value]
     assert len(built) == 2
 
 

@@ -81,23 +81,28 @@ def test_tokenizers_are_learnt_once_for_each_text() -> None:
         built.append(1)
         return CHAR
 
-    visitor.take_corpus(from_text(TEXT))
+    text = from_text(TEXT)
+    visitor.take_corpus(text)
     for vocab_size in (300, 300, 400):  # for characters the size is no choice
-        assert visitor.tokenizer(Recipe(tokenizer="char", vocab_size=vocab_size), build) is CHAR
+        assert visitor.tokenizer(Recipe(tokenizer="char", vocab_size=vocab_size), text, build) is CHAR
     assert len(built) == 1
     for vocab_size in (300, 300, 400):
-        visitor.tokenizer(Recipe(tokenizer="bpe", vocab_size=vocab_size), build)
+        visitor.tokenizer(Recipe(tokenizer="bpe", vocab_size=vocab_size), text, build)
     assert len(built) == 3
-    visitor.take_corpus(from_text(TEXT + "!"))
-    visitor.tokenizer(Recipe(tokenizer="char", vocab_size=300), build)
+    visitor.tokenizer(Recipe(tokenizer="char"), replace(text, text=TEXT.upper()), build)  # as a recipe cleans it
     assert len(built) == 4
+    other = from_text(TEXT + "!")
+    visitor.take_corpus(other)
+    visitor.tokenizer(Recipe(tokenizer="char", vocab_size=300), text, build)  # learnt for the text before, slowly
+    visitor.tokenizer(Recipe(tokenizer="char", vocab_size=300), other, build)
+    assert len(built) == 6
 
 
 def test_a_tokenizer_that_cannot_be_learnt_is_not_remembered() -> None:
-    visitor = Visitor(token(1), 2)
+    visitor, text = Visitor(token(1), 2), from_text(TEXT)
     with pytest.raises(ValueError, match="at most"):
-        visitor.tokenizer(Recipe(tokenizer="bpe", vocab_size=5000), lambda: Tokenizer.bpe(TEXT, 5000))
-    assert visitor.tokenizer(Recipe(tokenizer="bpe", vocab_size=5000), lambda: CHAR) is CHAR
+        visitor.tokenizer(Recipe(tokenizer="bpe", vocab_size=5000), text, lambda: Tokenizer.bpe(TEXT, 5000))
+    assert visitor.tokenizer(Recipe(tokenizer="bpe", vocab_size=5000), text, lambda: CHAR) is CHAR
 
 
 def test_a_visitor_keeps_the_decoders_used_last(server: Server) -> None:

@@ -24,7 +24,7 @@ def boxes(preset: str, **changes: Any) -> list[Any]:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_recipe_of_the_page_can_begin(preset: str, size: int, server: Server) -> None:
     visitor(server).take_corpus(from_text(PROSE[:size]))
-    _, prepared = prepare_run(server, visitor(server), preset, tuple(boxes(preset)))
+    *_, prepared = prepare_run(server, visitor(server), preset, tuple(boxes(preset)))
     assert len(prepared.data.train) > prepared.recipe.model["context"]
     assert (prepared.recipe.model["context"] != PRESETS[preset].recipe.model["context"]) == any(
         "allows a context" in note for note in prepared.notes

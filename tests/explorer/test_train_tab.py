@@ -31,7 +31,8 @@ from model.config import Activation, ConfigError
 from tests.explorer.tiny import CHAR, LONG, PATIENCE, TEXT, in_a_loop, over, sentence, tiny_trainer, token, visitor
 from training import pace
 from training.cleaning import Cleaning
-from training.corpus import from_text, read_corpus
+from training.corpus import Corpus, from_text, read_corpus
+from training.data import build_tokenizer
 from training.estimate import amount, duration, foreseen, row_tokens
 from training.events import Evaluated, Finished, Sampled, Stepped
 from training.origin import Data
@@ -354,7 +355,7 @@ def test_memory_and_time_are_those_of_what_would_be_trained(server: Server, monk
     for preset in ("classic", "song", "tweets"):
         values = values_of(preset)
         assert "memory" not in foretell(visitor, preset, *values)
-        _, prepared = prepare_run(server, visitor, preset, tuple(values))
+        *_, prepared = prepare_run(server, visitor, preset, tuple(values))
         recipe, row = prepared.recipe, row_tokens(prepared.data, prepared.recipe.train.batch_size)
         shape = recipe.model_config(prepared.tokenizer.vocab_size)
         found = foreseen(shape, recipe.train, 1, measure=True, row=row)
@@ -467,6 +468,31 @@ def test_the_examples_say_what_of_the_text_they_are_cut_from(standing: Server) -
     assert read == {"characters": len("\n".join(first)), "documents": [4, 6], "cleaned": str(recipe.cleaning)}
     visitor(standing).cleaning = Cleaning(lower=True)
     assert "cleaned" not in train.Look(standing).examples(token(1), "tweets", *values.values())["reads"]
+
+
+def test_a_text_that_is_taken_while_another_is_prepared(standing: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows are those of the newer one; a training is of the text that it was started for, and says so."""
+    who, words = visitor(standing), "one text of its own\n" * 40
+    older, newer = (replace(from_text(text), name=name) for text, name in ((words, "older"), (words.upper(), "newer")))
+
+    def meanwhile(corpus: Corpus, *rest: Any) -> Tokenizer:
+        if corpus.name == "older":
+            who.take_corpus(newer)
+        return build_tokenizer(corpus, *rest)
+
+    monkeypatch.setattr(recipes, "build_tokenizer", meanwhile)
+    who.take_corpus(older)
+    reply = shown(standing)
+    assert reply["name"] == "newer"
+    assert reply["rows"][0]["input"][0][0].isupper() or not reply["rows"][0]["input"][0][0].isalpha()
+    again = from_text(words.title())  # neither text was seen before
+    monkeypatch.setattr(corpora, "origin", lambda visitor, corpus: Data((visitor.corpus.name,)))
+    who.take_corpus(replace(again, name="older"))
+    run = standing.jobs.find(press(standing)["run"])
+    assert run.info.corpus["name"] == "older"
+    assert run.info.corpus["data"]["files"] == ["older"]
+    assert who.text() is newer
+    assert who.fits == {}  # what the older one costs is not said of the newer
 
 
 def test_what_cannot_be_cut_is_said_in_the_card(standing: Server) -> None:

@@ -19,7 +19,7 @@ from model import save_checkpoint
 from tests.training.tiny import CHAR, tiny_model, tiny_recipe
 from training import locks
 from training.events import Event, Finished, Sampled, Started, Stepped
-from training.runs import Known, RunError, RunFolder, RunInfo, list_runs, new_run_id
+from training.runs import Known, RunError, RunFolder, RunInfo, check_vacant, list_runs, new_run_id
 
 NAMES = {
     "plain": "Tiny Shakespeare!",
@@ -111,14 +111,16 @@ def test_an_existing_run_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_a_run_has_a_folder_of_its_own(tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
+    for name in ("photos", "texts"):
+        (tmp_path / name).mkdir()
+    check_vacant(tmp_path / "nowhere")
     (tmp_path / "photos" / ".hidden").touch()
+    check_vacant(tmp_path / "photos")
     make(tmp_path / "photos", "beside a hidden file")
-    (tmp_path / "texts").mkdir()
+    check_vacant(tmp_path / "photos")  # that is said otherwise
     (tmp_path / "texts" / "novel.txt").write_text("Call me Ishmael.")
     with pytest.raises(RunError, match=r"texts holds other files \(novel.txt\): choose a new folder for the run\."):
-        make(tmp_path / "texts")
-    assert [entry.name for entry in (tmp_path / "texts").iterdir()] == ["novel.txt"]
+        check_vacant(tmp_path / "texts")
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
