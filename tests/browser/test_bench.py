@@ -248,7 +248,7 @@ def test_another_size_and_one_that_the_text_does_not_allow(card: Locator) -> Non
     field.fill("50000")
     field.press("Enter")
     expect(field).to_have_value("8192")
-    expect(limit).to_contain_text("to 8,192 here")
+    expect(limit).to_have_text("At most 8,192 here.")
     slider = here(card.page, "bench-entries")
     slider.focus()
     card.page.keyboard.press("Home")
