@@ -314,7 +314,9 @@ def _prepared(
 
 def _learnt(corpus: Corpus, recipe: Recipe) -> Tokenizer:
     """The tokenizer of a recipe, with a bar while a byte-pair vocabulary is learnt."""
-    with shares(f"learning {recipe.vocab_size:,} byte pairs") as progress:
+    if recipe.tokenizer != "bpe":
+        return build_tokenizer(corpus, recipe)
+    with shares(f"learning byte pairs, {recipe.vocab_size:,} entries") as progress:
         return build_tokenizer(corpus, recipe, progress)
 
 
