@@ -29,7 +29,7 @@ from training.fork import fork
 from training.origin import Data, Found, given_by, names_a_text, told
 from training.progress import shares
 from training.resume import find_resumption, fingerprint, resumable_step
-from training.runs import RunFolder, check_vacant
+from training.runs import RunFolder, check_vacant, holds_a_run
 from training.setup import Prepared, set_up
 from training.tokens import TokenFiles
 from training.trainer import Trainer
@@ -76,11 +76,12 @@ def _train(options: dict[str, Any], group: Group) -> int:
         return _estimate(options, recipe, changes)
     if not options["out"]:
         raise ConfigError("there is no folder to train in: give --out DIR, or --resume RUN to go on with a run.")
-    out = Path(options["out"])
-    check_vacant(out)
+    out, again = Path(options["out"]), restarted() or options["go_on"]
+    if not (again and holds_a_run(out)):
+        check_vacant(out)
     found = text_to_train_on(options, recipe)
     recipe = recipe.with_changes(changes | asdict(from_options(options, recipe.cleaning)))
-    if restarted() or options["go_on"]:
+    if again:
         stands = group.share(_stands(out, recipe, found.data, chosen_by(options, changes)) if group.rank == 0 else None)
         if stands == "done":
             if group.rank == 0:
@@ -88,12 +89,13 @@ def _train(options: dict[str, Any], group: Group) -> int:
             return 0
         if stands == "unfinished":
             return _go_on(RunFolder(out), None, group, options["quiet"])
-    name = options["name"] or f"{Path((*found.data.files, found.name)[0]).stem} {options['preset']}"
+    text = Path((*found.data.files, found.name)[0]).stem
+    name = options["name"] or (text if options["config"] else f"{text} {options['preset']}")
     if group.rank:
         assert isinstance(group, Ranks)
         return _work_along(out, found, recipe, group)
     chosen = GIVES_WAY if options["config"] else chosen_by(options, changes)
-    return follow(begin(out, name, found, recipe, chosen, group), options["quiet"])
+    return follow(begin(out, name, found, recipe, chosen, group, options["quiet"]), options["quiet"])
 
 
 def _resume(options: dict[str, Any], group: Group) -> int:
@@ -248,13 +250,15 @@ def begin(
     recipe: Recipe,
     chosen: Collection[str] = (),
     group: Group = ALONE,
+    quiet: bool = False,
 ) -> Trainer:
     """Build tokenizer and data, make the run folder, and start training. Raises ValueError with a sentence.
 
-    chosen: the settings that were given, and are not the preset's; group: the processes that train together.
+    chosen: the settings that were given, and are not the preset's; group: the processes that train together;
+    quiet: without a bar while a vocabulary is learnt.
     """
     check_sharding(recipe.train, group.size)
-    prepared, source = _prepared(found, recipe, chosen, _say)
+    prepared, source = _prepared(found, recipe, chosen, _say, quiet=quiet)
     group.share((prepared.tokenizer, prepared.recipe))
     _check_same_text(prepared, group)
     folder = RunFolder.create(out, name, prepared.recipe, source)
@@ -284,6 +288,7 @@ def _prepared(
     chosen: Collection[str],
     say: Callable[..., None],
     tokenizer: Tokenizer | None = None,
+    quiet: bool = False,
 ) -> tuple[Prepared, dict[str, Any]]:
     """What the trainer needs, and what the run says of its text. Raises ValueError with a sentence."""
     found.check(recipe)
@@ -303,7 +308,7 @@ def _prepared(
         say(f"It is not the text that the config tells of: {len(corpus.text):,} characters are left, not {size:,}.")
 
     def learn(wanted: Recipe) -> Tokenizer:
-        return tokenizer or (found.learn(wanted) if found.learn else None) or _learnt(corpus, wanted)
+        return tokenizer or (found.learn(wanted) if found.learn else None) or _learnt(corpus, wanted, quiet)
 
     prepared = set_up(corpus, recipe, learn, chosen=chosen)
     prepared = dataclasses.replace(prepared, notes=(*([note] if note else []), *prepared.notes))
@@ -312,9 +317,9 @@ def _prepared(
     return prepared, about(corpus) | {"data": data.to_dict(), "gave_way": list(prepared.notes)}
 
 
-def _learnt(corpus: Corpus, recipe: Recipe) -> Tokenizer:
+def _learnt(corpus: Corpus, recipe: Recipe, quiet: bool = False) -> Tokenizer:
     """The tokenizer of a recipe, with a bar while a byte-pair vocabulary is learnt."""
-    if recipe.tokenizer != "bpe":
+    if recipe.tokenizer != "bpe" or quiet:
         return build_tokenizer(corpus, recipe)
     with shares(f"learning byte pairs, {recipe.vocab_size:,} entries") as progress:
         return build_tokenizer(corpus, recipe, progress)

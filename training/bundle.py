@@ -38,7 +38,7 @@ from training.config import Recipe, typed
 from training.events import Event
 from training.files import DEFAULT_MAX_BYTES, megabytes, shown
 from training.origin import Data
-from training.runs import RunError, RunFolder, called, check_name, new_run_id
+from training.runs import FORMAT, RunError, RunFolder, called, check_name, new_run_id
 
 MAX_FILES = 2_000
 MAX_BYTES = 4_000_000_000
@@ -227,7 +227,7 @@ def _place_of(archive: zipfile.ZipFile) -> str | None:
         if entry.file_size <= _SMALL:
             with archive.open(entry) as source, contextlib.suppress(ValueError, RecursionError):
                 values = json.loads(source.read(_SMALL + 1))
-                if isinstance(values, dict) and values.get("format") == "glass-gpt-run":
+                if isinstance(values, dict) and values.get("format") == FORMAT:
                     return entry.filename.removesuffix(_CONFIG).rstrip("/")
     return None
 

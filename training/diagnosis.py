@@ -265,16 +265,14 @@ def well(course: Course) -> Diagnosis:
     fell = f"the training loss fell from {course.learnt(start)} to {course.learnt(now)}, {course.over_what}"
     if not course.held_out and now < start:
         return Diagnosis("well", f"All well: {fell}.")
-    beaten = None
-    for name, loss in course.baselines.items():
-        since = next((step for step, val, _ in course.held_out if step > 0 and val < loss), None)
-        if since is not None and course.held_out[-1][1] < loss and name != "uniform":
-            beaten = name, since
-    if beaten is not None:
-        name, since = beaten
+    last = course.held_out[-1][1] if course.held_out else float("inf")
+    beaten = {name: loss for name, loss in course.baselines.items() if name != "uniform" and last < loss}
+    if beaten:
+        name = min(beaten, key=beaten.__getitem__)  # the strongest of them: on a short text more counting is not better
+        since = next((step for step, val, _ in course.held_out if step > 0 and val < beaten[name]), None)
         best = min(val for _, val, _ in course.held_out)
         said = f"on held-out text it beats {_SAID[name]} since step {since:,}; its lowest loss is {course.held(best)}"
-        if name != "unigram" or "bigram" not in course.baselines:
+        if last < course.baselines.get("bigram", float("inf")):
             return Diagnosis("well", f"All well: {said}.", since)
         pairs = f"and counting pairs of tokens gives {course.held(course.baselines['bigram'])}"
         if not course.over:

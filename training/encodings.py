@@ -51,6 +51,7 @@ _SINGLE_BYTE = {*_LATIN, *_BEFORE_WINDOWS, "cp1251", "koi8_r", "cp1253", "cp1255
 # What text does not contain: control characters other than tab, line feed, vertical tab, form feed, carriage return,
 # Ctrl-Z (end of file under DOS) and escape (coloured terminal logs). NUL is counted apart.
 _CONTROLS = bytes(set(range(1, 32)) - {9, 10, 11, 12, 13, 26, 27} | {127})
+_BY_CHANCE = 5  # whole sequences of UTF-8 in one line that no other encoding has there by chance
 _NARROW = 16_384  # characters
 _LEGACY_SAMPLE = 200_000  # bytes, of lines that are not plain ASCII, looked at to tell old encodings apart
 
@@ -289,20 +290,20 @@ def _other_lines(source: Source) -> bool:
 
 def _mixed(source: Source) -> Coding | None:
     """UTF-8 lines and lines in one old encoding in the same file, as when two files were glued together."""
-    good = bad = first = 0
+    good = letters = bad = first = 0
     sample = b""
     for number, line in enumerate(_byte_lines(source), 1):
         if line.isascii():
             continue
         try:
-            line.decode("utf-8")
+            letters += sum(not character.isascii() for character in line.decode("utf-8"))
             good += 1
         except UnicodeDecodeError:
             bad += 1
             first = first or number
             if len(sample) < _LEGACY_SAMPLE:
                 sample += line[:_LEGACY_SAMPLE] + b"\n"
-    if good < 2 or good < 0.1 * (good + bad):
+    if (good < 2 and letters < _BY_CHANCE) or good < 0.1 * (good + bad):
         return None
     old = next((codec for codec in _candidates(sample) if codec in _SINGLE_BYTE), "cp1252")
     note = (

@@ -65,7 +65,7 @@ class Outcome:
         first, second = ("nats", "bits") if self.same_vocabulary else ("bits", "nats")
         names = {"nats": "nats per token", "bits": "bits per byte"}
         unit = names[first] if self.with_it.bits is None else f"{names[first]} ({names[second]})"
-        reason = "" if self.same_vocabulary else ", as the vocabularies differ"
+        reason = "" if self.same_vocabulary else ", as the vocabularies differ, which is part of the difference"
         taught, alone = (both(getattr(loss, first), getattr(loss, second), 3) for loss in (self.with_it, self.without))
         which = "without" if self.took else "with"
         return (

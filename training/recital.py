@@ -231,16 +231,16 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     asked, ended = ("lines", "at the line break") if lines else ("documents", "stopped")
     print(f"{found.asked} {asked}: exact {found.exact:.3f}, {ended} {found.stopped:.3f}")
-    if short := sum(_beginning(document, options.words) is None for document in documents):
-        few = "1 word" if options.words == 1 else f"{options.words} words"
-        print(f"Not asked for: {short} of {len(documents)} {asked}, which have no more than {few}.")
     if lines:
         print(
             "It was trained on a stream, which has no end: it goes on behind a line break, and does not stop by itself."
         )
     if longer := sum(outcome.longer for outcome in outcomes):
-        context = checkpoint.model.config.context
-        print(f"{longer} of them cannot come back: they are longer than the {context} tokens that it sees at once.")
+        seen = checkpoint.model.config.context
+        print(f"{longer} of those asked for cannot come back: they are longer than the {seen} tokens it sees at once.")
+    if short := sum(_beginning(document, options.words) is None for document in documents):
+        few = "1 word" if options.words == 1 else f"{options.words} words"
+        print(f"Too short to be asked for: {short} of {len(documents)} {asked}, of {few} or fewer.")
     for outcome in outcomes if options.failures else ():
         if not outcome.exact:
             print(f"\n{outcome.parted()}")

@@ -36,6 +36,8 @@ Stamp = tuple[int, int]
 """Tells one state of a file from another: when it was written (ns), and its size in bytes."""
 LONGEST_NAME = 80
 """Characters of a run's name."""
+FORMAT = "glass-gpt-run"
+"""What the config.json of a run says that it is."""
 _NAME = "name.txt"
 _SNAPSHOT = re.compile(r"step-(\d{8,})\.safetensors")
 _TAIL = 64_000  # bytes in which the last event of a run stands; a long sample is the largest
@@ -98,13 +100,32 @@ class RunInfo:
     """The run that it was forked from."""
 
 
+def holds_a_run(path: Path) -> bool:
+    """Whether a folder is that of a run. Raises RunError where nobody can look."""
+    try:
+        values = json.loads((path / "config.json").read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError as error:
+        raise _no_folder(path, error) from error
+    return isinstance(values, dict) and values.get("format") == FORMAT
+
+
 def check_vacant(path: Path) -> None:
-    """Raises RunError for a folder that holds something else than a run, which would lie among the run's files then,
-    and go with them when it is deleted; files whose names begin with a dot may be there."""
-    if path.is_dir() and not (path / "config.json").exists():
-        foreign = next((entry.name for entry in sorted(path.iterdir()) if not entry.name.startswith(".")), None)
-        if foreign is not None:
-            raise RunError(f"{path} holds other files ({shown(foreign)}): choose a new folder for the run.")
+    """Raises RunError for a folder that a new run cannot have: one that holds a run, or files of somebody else, which
+    would lie among the run's, and go with them when it is deleted. Those whose names begin with a dot may be there."""
+    if holds_a_run(path):
+        raise RunError(f"{path} already holds a run: choose another folder, or delete that one first.")
+    try:
+        held = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+    except OSError as error:
+        raise _no_folder(path, error) from error
+    if foreign := [name for name in held if not name.startswith(".")]:
+        raise RunError(f"{path} holds other files ({shown(foreign[0])}): choose a new folder for the run.")
+
+
+def _no_folder(path: Path, error: OSError) -> RunError:
+    return RunError(f"the folder {shown(str(path), 200)} cannot be written ({error.strerror}): choose another one.")
 
 
 class RunFolder:
@@ -131,12 +152,12 @@ class RunFolder:
         parent: Parent | None = None,
     ) -> RunFolder:
         """Make the folder and write its config. Raises RunError when a run is there already or the disk refuses."""
-        if (path / "config.json").exists():
-            raise RunError(f"{path} already holds a run: choose another folder, or delete that one first.")
         try:
+            if (path / "config.json").exists():
+                check_vacant(path)
             path.mkdir(parents=True, exist_ok=True)
             values = {
-                "format": "glass-gpt-run",
+                "format": FORMAT,
                 "version": 1,
                 "name": name,
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -149,7 +170,7 @@ class RunFolder:
             write_atomically(path / "config.json", text.encode(errors="replace"))  # half surrogates of a file's name
             (path / "snapshots").mkdir(exist_ok=True)
         except OSError as error:
-            raise RunError(f"the folder {path} cannot be written ({error.strerror}): choose another one.") from error
+            raise _no_folder(path, error) from error
         return cls(path)
 
     def info(self) -> RunInfo:

@@ -290,7 +290,7 @@ def _grown(ids: list[int], joins: dict[tuple[int, int], tuple[int, int]]) -> lis
 
 # -- at the console ---------------------------------------------------------------------------------------------------
 
-_COUNTED = 20_000_000  # characters
+_COUNTED = 5_000_000  # characters
 
 
 def main(argv: list[str] | None = None) -> int:

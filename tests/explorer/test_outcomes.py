@@ -75,7 +75,10 @@ def test_the_loss_beside_that_of_the_run_without(server: Server, teacher: str, f
         assert told["sibling"] is None
         return
     assert (told["with"], told["without"]) == (ours, theirs)
-    assert ", in bits per byte (nats per token), as the vocabularies differ: " in told["sentence"]
+    assert (
+        ", in bits per byte (nats per token), as the vocabularies differ, which is part of the difference: "
+        in told["sentence"]
+    )
     assert f", {theirs['bits']:.3f} ({theirs['nats']:.3f}) without. " in told["sentence"]
 
 

@@ -214,6 +214,7 @@ def test_what_cannot_begin(corpus: Path, tmp_path: Path, capsys: pytest.CaptureF
         ("cats & dogs.txt", ["--until-val-loss", "1", "--val-fraction", "0"], "until_val_loss needs held-out text"),
         ("cats & dogs.txt", ["--out", str(corpus)], "cannot be written"),
         ("cats & dogs.txt", ["--out", str(corpus.parent)], "holds other files"),
+        ("cats & dogs.txt", ["--out", "a" * 300], "cannot be written (File name too long)"),
         ("cats & dogs.txt", ["--out", ""], "there is no folder to train in: give --out DIR"),
     ]
     for name, more, part in cases:

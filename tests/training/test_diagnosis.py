@@ -107,7 +107,7 @@ def test_healthy_runs_end_with_what_they_beat() -> None:
         if not baselines:
             assert last.kind in ("by heart", "well"), name
             continue
-        beaten = [key for key, loss in baselines.items() if held_out[-1][1] < loss]
+        beaten = sorted((key for key in baselines if held_out[-1][1] < baselines[key]), key=lambda key: -baselines[key])
         assert last.kind == "well", name
         assert f"beats the {beaten[-1]}" in last.sentence
         assert last.since == next(step for step, val in held_out if step and val < baselines[beaten[-1]])
@@ -237,6 +237,10 @@ def test_a_model_that_pairs_beat_is_not_called_well() -> None:
     assert done.sentence.startswith(f"Not much yet: {told}; its lowest loss is 2.70 (3.90), and counting pairs of")
     assert [(r.label, r.action, r.rate, r.more) for r in done.remedies] == [("Train 90 more", "go_on", 1.0, 90)]
     assert kind(course(falling, evals, unigram=3.0, bigram=2.8)) == "well"
+    assert kind(course(falling, evals, unigram=3.0, bigram=2.5, trigram=2.8)) == "early"  # seldom seen triples
+    strong = diagnose(course(falling, evals, unigram=3.0, bigram=2.8, trigram=2.9), TrainConfig())
+    assert strong is not None
+    assert strong.sentence.startswith("All well: on held-out text it beats the bigram since step 170")
 
 
 def test_overfitting_from_the_first_measurement_on() -> None:

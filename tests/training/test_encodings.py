@@ -80,6 +80,15 @@ def test_utf8_with_a_little_damage_stays_utf8() -> None:
     assert read.notes == ("Encoding: UTF-8, damaged.", "Broken UTF-8 sequences replaced by U+FFFD: 2.")
 
 
+def test_one_line_of_utf8_before_an_old_encoding_is_mixed_too() -> None:
+    """As when two files of one paragraph each are glued together."""
+    words = "Ä Größe für Köln. " * 10
+    read = decode((words + "\n").encode() + (words + "\n").encode("latin-1"), "x.txt")
+    assert read.text == f"{words}\n{words}\n"
+    assert read.encoding.startswith("UTF-8 mixed with ")
+    assert any("Mixed encodings" in note and "the first is line 2" in note for note in read.notes)
+
+
 def test_utf8_with_lines_in_an_old_encoding_is_mixed_and_says_where() -> None:
     lines = ["Größe und Höhe.", "plain", "déjà vu, café", "Übermütige für Öl", "ça coûte cher"] * 4
     raw = b"\n".join(line.encode("cp1252" if i % 3 == 0 else "utf-8") for i, line in enumerate(lines))

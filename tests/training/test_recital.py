@@ -126,7 +126,7 @@ def test_over_a_stream_the_window_moves_on() -> None:
     assert portions == written
 
 
-SHORT = "Not asked for: 1 of 4 documents, which have no more than 6 words.\n"
+SHORT = "Too short to be asked for: 1 of 4 documents, of 6 words or fewer.\n"
 
 
 def test_documents_are_chosen_evenly() -> None:
@@ -174,8 +174,8 @@ def test_of_a_stream_the_lines_are_asked_for(learnt: Path, tmp_path: Path, capsy
     capsys.readouterr()
     assert recital.main([str(out)]) == 0
     wanted = (
-        r"(\d+) lines: exact (\S+), at the line break (\S+)\nNot asked for: 1 of 4 lines, .*\n"
-        r"It was trained on a stream, which has no end: .*\n"
+        r"(\d+) lines: exact (\S+), at the line break (\S+)\n"
+        r"It was trained on a stream, which has no end: .*\nToo short to be asked for: 1 of 4 lines, .*\n"
     )
     said = re.fullmatch(wanted, capsys.readouterr().out)
     assert said is not None
@@ -214,4 +214,4 @@ def test_what_is_longer_than_the_context_is_counted(
     assert recital.main([str(learnt), str(text)]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("2 documents: exact 0.500")
-    assert said[1:] == ["1 of them cannot come back: they are longer than the 16 tokens that it sees at once."]
+    assert said[1:] == ["1 of those asked for cannot come back: they are longer than the 16 tokens it sees at once."]

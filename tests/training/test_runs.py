@@ -117,10 +117,21 @@ def test_a_run_has_a_folder_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "photos" / ".hidden").touch()
     check_vacant(tmp_path / "photos")
     make(tmp_path / "photos", "beside a hidden file")
-    check_vacant(tmp_path / "photos")  # that is said otherwise
+    with pytest.raises(RunError, match="photos already holds a run"):
+        check_vacant(tmp_path / "photos")
     (tmp_path / "texts" / "novel.txt").write_text("Call me Ishmael.")
     with pytest.raises(RunError, match=r"texts holds other files \(novel.txt\): choose a new folder for the run\."):
         check_vacant(tmp_path / "texts")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "gpt2"}')
+    for refuse in (check_vacant, make):  # to delete that one first would be bad advice
+        with pytest.raises(RunError, match=r"model holds other files \(config.json\)"):
+            refuse(tmp_path / "model")
+    for refuse in (check_vacant, make):
+        with pytest.raises(
+            RunError, match=r"the folder .*…a+ cannot be written \(File name too long\): choose another"
+        ):
+            refuse(tmp_path / ("a" * 300))
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
