@@ -1,6 +1,7 @@
 /* Loss chart, the painting: axes, lines, baselines and the words beside them, on one canvas.
    glass.paintLoss(canvas, view, data) draws and returns the frame that turns pixels back into steps. For tests it leaves
-   on the canvas data-baselines, the words of the baselines, and data-beaten, each diamond's name and pixels.
+   on the canvas data-baselines, the words of the baselines, data-names, the pixel at which each stands and that of its
+   line, and data-beaten, each diamond's name and pixels.
    view: {width, height, zoom: [from, to] | null, log, smoothing, hover: index | -1, drag: [px, px] | null};
    data: the state on the topic `run` in the unit that is shown (glass.losses.within), with `even`, the smoothed train
    loss, and `unit`, its words, beside it. */
@@ -120,32 +121,36 @@
     g.strokeStyle = ink.card; g.lineWidth = 1.5; g.stroke();
   }
 
-  /** Writes a word where it covers least of the curves and no other word, at one of these heights and as far right as it can. */
-  function seat(g, fr, ink, label, heights, taken, dots) {
+  /** Writes a word where it covers least of the curves and no other word, at one of these heights and as far right as it
+      can; and where none of the other `lines` is nearer than its own, `at`, which it would seem to name. */
+  function seat(g, fr, ink, label, heights, taken, dots, at = null, lines = []) {
     const wide = g.measureText(label).width, { left, right } = fr.box;
     const places = [1, 0.8, 0.6, 0.4, 0.2, 0].flatMap((share) => heights.map((py) => ({ px: left + wide + 4 + (right - left - wide - 8) * share, py })));
     const cost = (p, rank) => {
       if (p.py < fr.box.top - 8 || p.py > fr.box.bottom - 4) return 1e6;
       const word = taken.some((t) => Math.abs(t.py - p.py) < 15 && p.px > t.x0 - 8 && p.px - wide < t.x1 + 8);
-      return rank + (word ? 1e4 : 0) + 8 * dots.filter(([x, y]) => Math.abs(y - p.py) < 9 && x > p.px - wide - 3 && x < p.px + 3).length;
+      const stray = at !== null && lines.some((line) => line !== at && Math.abs(line - p.py) < Math.max(6, Math.abs(at - p.py) + 1));
+      return rank + (word ? 1e4 : 0) + (stray ? 5e3 : 0) + 8 * dots.filter(([x, y]) => Math.abs(y - p.py) < 9 && x > p.px - wide - 3 && x < p.px + 3).length;
     };
     const costs = places.map(cost), place = places[costs.indexOf(Math.min(...costs))];
     write(g, ink.soft, label, place.px, place.py, 'right', ink.card);
     taken.push({ py: place.py, x0: place.px - wide, x1: place.px });
+    return place.py;
   }
 
   /** Baselines with their names, above their line if they can; those off the scale as words with an arrow at the edge.
       Returns what was drawn: the words, and where the diamonds stand. */
   function drawBaselines(g, fr, ink, taken, dots) {
     g.font = ink.small;
-    const words = [], marks = [], name = (b) => `${b.name} ${b.value.toFixed(2)}`;
+    const words = [], marks = [], seats = [], name = (b) => `${b.name} ${b.value.toFixed(2)}`;
+    const lineOf = (b) => Math.round(fr.y(b.value)) + 0.5, lines = fr.shown.map(lineOf);
     for (const b of [...fr.shown].sort((a, c) => c.value - a.value)) {
-      const at = Math.round(fr.y(b.value)) + 0.5, beaten = Number.isFinite(b.step);
+      const at = lineOf(b), beaten = Number.isFinite(b.step);
       const label = name(b) + (beaten && fr.wide ? `, beaten by ${b.step.toLocaleString('en-US')}` : '');
       g.strokeStyle = ink.cut; g.lineWidth = 1.25; g.setLineDash([5, 4]);
       g.beginPath(); g.moveTo(fr.box.left, at); g.lineTo(fr.box.right, at); g.stroke();
       g.setLineDash([]);
-      seat(g, fr, ink, label, [at - 8, at + 9], taken, dots);
+      seats.push([b.name, seat(g, fr, ink, label, [at - 8, at + 9, at], taken, dots, at, lines), at].join(' '));
       words.push(name(b));
       const mark = beaten ? [fr.x(b.step), fr.y(b.value)] : [NaN];
       if (mark[0] >= fr.box.left - 1 && mark[0] <= fr.box.right + 1) marks.push({ name: b.name, at: mark });
@@ -158,7 +163,7 @@
     }
     words.sort((a, b) => parseFloat(b.match(/[\d.]+/)) - parseFloat(a.match(/[\d.]+/)));
     g.font = ink.font;
-    return { words, marks };
+    return { words, marks, seats };
   }
 
   function validation(fr, evals) {
@@ -299,7 +304,7 @@
     if (view.hover >= 0) drawCross(g, fr, ink, view.hover, data);
     g.restore();
     drawEnds(g, fr, ink, ends);
-    Object.assign(canvas.dataset, { changes: marked.join('; '), baselines: counted.words.join('; '), beaten: counted.marks.map((m) => [m.name, ...m.at.map((v) => v.toFixed(1))].join(' ')).join('; ') });
+    Object.assign(canvas.dataset, { changes: marked.join('; '), baselines: counted.words.join('; '), names: counted.seats.join('; '), beaten: counted.marks.map((m) => [m.name, ...m.at.map((v) => v.toFixed(1))].join(' ')).join('; ') });
     return { ...fr, ends: ends.map((e) => e.text) };
   }
 

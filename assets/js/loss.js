@@ -216,7 +216,7 @@
     const root = h('section', { class: 'g-card g-loss', 'data-testid': 'loss' },
       h('div', { class: 'g-loss-head' }, h('h2', { class: 'g-title' }, 'Loss'), whose),
       h('p', { class: 'g-say' }, 'How surprised the model is. Thin: every step; thick: smoothed; circles: text it never trains on; dashed: what counting alone '
-        + 'gives there, with a diamond at the first circle below it. Drag to zoom in, double-click to zoom out.'),
+        + 'gives there, with a diamond at the first later circle below it. Drag to zoom in, double-click to zoom out.'),
       bar, stage, empty, tip, doing.node, beats, fold, take);
 
     /** Why there is no chart; its button stays the same one while nothing changes, or a slow click would miss it. */

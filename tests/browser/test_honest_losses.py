@@ -1,6 +1,7 @@
 """Losses in nats and in bits per byte, and what counting alone gives away: the page against an own count."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,37 @@ from training.runs import RunFolder
 from training.unseen import told
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+CLOSE_LINES = """([width, gap]) => {
+    const canvas = document.createElement('canvas'), step = [...Array(101).keys()];
+    const val = step.map((s) => 6 - 3.2 * s / 100);
+    document.querySelector('[data-testid=loss]').append(canvas);
+    const baselines = ['unigram', 'bigram', 'trigram', 'back-off'].map(
+        (name, i) => ({ name, value: 4 - gap * i, bits: null, share: null }));
+    const height = Math.round(Math.max(250, Math.min(380, width * 0.46)));
+    glass.paintLoss(canvas, { width, height, zoom: null, log: false, smoothing: 0.9, hover: -1, drag: null }, {
+        points: { step, loss: val }, evals: { step, val, bits_per_byte: [] }, even: val, run: null, baselines,
+        unit: 'nats per token', marks: [], parent: null });
+    canvas.remove();
+    return canvas.dataset.names;
+}"""
+
+
+def test_each_name_in_the_chart_stands_nearest_to_its_own_line(server: Server, visit: Visit) -> None:
+    """Also of lines that are close together, in a narrow chart whose curve is in the way."""
+    planted(server.runs)
+    page = follow(visit, RUN, "copied")
+    expect(here(page, "loss")).to_have_attribute("data-points", str(STEPS))
+    for width in (330, 760):
+        for gap in (0.05, 0.1, 0.2, 0.3, 0.5, 0.8):
+            said = page.evaluate(CLOSE_LINES, [width, gap])
+            seats = {name: (float(word), float(line)) for name, word, line in map(str.split, said.split("; "))}
+            assert len(seats) == 4
+            lines = [line for _, line in seats.values()]
+            apart = min(a - b for a, b in pairwise(sorted(lines, reverse=True)))
+            for name, (word, line) in seats.items() if apart > 6 else ():
+                assert abs(word - line) == min(abs(word - other) for other in lines), (width, gap, name)
 
 
 def test_losses_in_both_units_and_the_steps_that_beat_counting(server: Server, visit: Visit) -> None:
