@@ -11,12 +11,13 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from explorer.decode import RequestError, ids_of, settings_of, whole
+from explorer.drafts import BEGUN, Draft, Starts, beginnings, plain
 from explorer.jobs import JobError
 from explorer.recitals import WORDS, Exam, Portion, told
 from explorer.server import Server
@@ -24,9 +25,7 @@ from explorer.session import Visitor
 from explorer.shelf import View
 from model import Tokenizer
 from model.checkpoint import read_index
-from model.decoding import generate
-from model.sampling import Settings
-from training.config import TrainConfig
+from training.config import Recipe, TrainConfig
 from training.corpus import split_text
 from training.evaluate import Evaluation, evaluate
 from training.kept import FOLDER, Texts, documents_are_lines, read_text
@@ -36,8 +35,6 @@ CORPORA = Path(__file__).resolve().parents[1] / "assets" / "corpora"
 LENGTHS = (1000, 5000)  # characters that may be written and measured at a time
 CHARACTERS = LENGTHS[0]
 PLACES = 20  # shown of a piece
-_TOKENS_A_CALL = 32
-_LONGEST = 20 * LENGTHS[-1]  # of what the page may send back as written so far
 _NOT_YOURS = "Only the browser that started this training can look into its text."
 _NOT_ITS_OWN = (
     "The text that this model was trained on did not come with it, so it cannot be asked for it. Train a model here: "
@@ -101,14 +98,16 @@ class Learnt:
         wanted = whole(request.get("wanted", CHARACTERS), "wanted", LENGTHS[0], LENGTHS[-1])
         if wanted not in LENGTHS:
             raise RequestError(f"A text of {wanted:,} characters cannot be asked for: reload the page.")
-        draft = _Draft.of(request.get("draft"), view, self._server.limits.text_tokens)
+        starts = self._starts(view, visitor)
+        draft = Draft.of(request.get("draft"), view, self._server.limits.text_tokens, starts)
         settings = settings_of(request.get("settings") or {})
         with self._server.decoding:
             draft.write_on(view, settings)
         text = draft.text(view.tokenizer)
         reply = {"draft": draft.packed(), "characters": len(text), "wanted": wanted, "result": None}
         if draft.whole(view.tokenizer, wanted):
-            reply["result"] = measured(text[:wanted], self._find_or_none(view.ref, visitor))
+            found = measured(text[:wanted], self._find_or_none(view.ref, visitor))
+            reply["result"] = found | {"begun": BEGUN if starts else 0}
         return reply
 
     def by_heart(self, raw: Any) -> dict[str, Any]:
@@ -120,9 +119,7 @@ class Learnt:
         source = self._find(view.ref, visitor)
         if source is None or not source.own:
             raise JobError(_NOT_ITS_OWN)
-        kind, _, name = view.ref.partition("@")[0].partition(":")
-        recipe = self._server.jobs.find(name).info.recipe if kind == "run" else None
-        exam = Exam.of(source.texts, recipe)
+        exam = Exam.of(source.texts, self._recipe(view.ref), request.get("all") is True)
         portion = Portion.of(request.get("draft"), exam, view, self._server.limits.text_tokens)
         with self._server.decoding:
             outcomes = portion.write_on(exam, view, self._server.limits.tokens_a_call)
@@ -130,10 +127,24 @@ class Learnt:
             "unit": exam.unit,
             "words": WORDS,
             "asked": len(exam.documents),
+            "of": exam.of_all,
             "done": portion.document,
             "outcomes": [told(outcome) for outcome in outcomes],
             "draft": portion.packed() if portion.document < len(exam.documents) else None,
         }
+
+    def _recipe(self, ref: str) -> Recipe | None:
+        """That of a run."""
+        kind, _, name = ref.partition("@")[0].partition(":")
+        return self._server.jobs.find(name).info.recipe if kind == "run" else None
+
+    def _starts(self, view: View, visitor: Visitor) -> Starts:
+        """With what a model has to be begun that never learnt how a document begins; () for others."""
+        recipe = self._recipe(view.ref)
+        if recipe is None or recipe.cut != "documents" or recipe.start_mark:
+            return ()
+        source = self._find_or_none(view.ref, visitor)
+        return beginnings(source.texts, view.tokenizer) if source is not None and source.own else ()
 
     def _asked(self, raw: Any) -> tuple[dict[str, Any], Visitor, View]:
         if not isinstance(raw, dict):
@@ -227,51 +238,12 @@ class _Kept:
             return source
 
 
-@dataclass
-class _Draft:
-    """A text being written for measuring. written: its documents that came to their end; ids: the one being written."""
-
-    written: list[str]
-    ids: list[int]
-
-    @classmethod
-    def of(cls, value: Any, view: View, longest: int) -> _Draft:
-        """What the page sends back; a new one where it sends nothing. Raises RequestError."""
-        if value is None:
-            return cls([], [view.tokenizer.opening])
-        texts = value.get("written") if isinstance(value, dict) else None
-        if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts) or sum(map(len, texts)) > _LONGEST:
-            raise RequestError("The text so far cannot be read: reload the page.")
-        return cls(list(texts), ids_of(value.get("ids"), view.model.config.vocab_size, longest))
-
-    def write_on(self, view: View, settings: Settings) -> None:
-        """Some tokens more; where a document ends, the next one begins by another draw."""
-        end = view.tokenizer.end_of_text
-        draws = replace(settings, seed=settings.seed + len(self.written))
-        self.ids.extend(generate(view.model, tuple(self.ids), _TOKENS_A_CALL, draws, end))
-        if len(self.ids) > 1 and self.ids[-1] == end:
-            self.written.append(_plain(view.tokenizer, self.ids[1:]))
-            self.ids = [view.tokenizer.opening]
-
-    def text(self, tokenizer: Tokenizer) -> str:
-        """All of it, a document a line or more."""
-        return "\n".join([*self.written, _plain(tokenizer, self.ids[1:])])
-
-    def whole(self, tokenizer: Tokenizer, wanted: int) -> bool:
-        """Whether it is long enough, or never will be: a model may write nothing but ends and empty tokens."""
-        return len(self.text(tokenizer)) >= wanted or len(self.ids) + len(self.written) > wanted
-
-    def packed(self) -> dict[str, Any]:
-        """For the page to send back."""
-        return {"written": self.written, "ids": self.ids}
-
-
 def written(tokenizer: Tokenizer, ids: Sequence[int], prompt_tokens: int) -> tuple[str, int]:
     """A text without its special tokens, and the character at which the model began to write.
 
     A word that the prompt began and the model ended counts as the model's.
     """
-    text, prompt = _plain(tokenizer, ids), _plain(tokenizer, ids[:prompt_tokens])
+    text, prompt = plain(tokenizer, ids), plain(tokenizer, ids[:prompt_tokens])
     begins = 0
     while begins < min(len(text), len(prompt)) and text[begins] == prompt[begins]:
         begins += 1
@@ -355,10 +327,6 @@ def beside(source: Source, length: int) -> tuple[str, bool]:
 def _source(name: str, texts: Texts | None, own: bool = True, lines: bool = False) -> Source | None:
     """A source of these texts, whose lines may be documents; None without a text that was learnt from."""
     return Source(name, texts, Index(texts.train, lines=lines), own) if texts is not None and texts.train else None
-
-
-def _plain(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
-    return tokenizer.decode([token for token in ids if token != tokenizer.end_of_text])
 
 
 def _changed(path: Path) -> str:

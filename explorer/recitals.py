@@ -14,7 +14,7 @@ from training.kept import Texts
 from training.recital import Outcome, Question, spread, write_on
 
 WORDS = 6  # that each document is begun with
-DOCUMENTS = 60  # asked for at most
+DOCUMENTS = 60  # asked for at once
 _A_DOCUMENT = 8  # tokens that reading its beginning counts as
 _BEHIND = 200  # characters of what stands in the text that are sent beyond what was written
 
@@ -26,20 +26,24 @@ class Exam:
     documents: Sequence[str]
     unit: str
     start_mark: bool
+    of_all: int
+    """How many are long enough to be asked for."""
 
     @classmethod
-    def of(cls, texts: Texts, recipe: Recipe | None) -> Exam:
-        """The same choice each time, from a run's kept text. recipe: None for a text read as one stream. Raises
-        JobError where nothing is long enough."""
+    def of(cls, texts: Texts, recipe: Recipe | None, every: bool = False) -> Exam:
+        """The same choice each time, from a run's kept text. recipe: None for a text read as one stream; every: all of
+        it and not DOCUMENTS. Raises JobError where nothing is long enough."""
         cut = recipe is not None and recipe.cut == "documents"
         unit = "documents" if cut else "lines"
-        chosen = spread(texts.documents(), DOCUMENTS, WORDS)
+        documents = texts.documents()
+        known = spread(documents, len(documents), WORDS)
+        chosen = known if every else spread(documents, DOCUMENTS, WORDS)
         if not chosen:
             raise JobError(
                 f"None of the {unit} that it learnt from has more than {WORDS} words, so there is nothing to ask for. "
                 "Train on a text of longer ones."
             )
-        return cls(chosen, unit, recipe is not None and cut and recipe.start_mark)
+        return cls(chosen, unit, recipe is not None and cut and recipe.start_mark, len(known))
 
 
 @dataclass

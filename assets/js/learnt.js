@@ -261,8 +261,8 @@
     return `temperature ${temperature}${cuts.length ? ', ' + cuts.join(', ') : ''}, seed ${settings.seed}`;
   }
 
-  function remark({ reference, found, text }) {
-    const size = [...reference.text].length, parts = ['The model writes from an empty context. '];
+  function remark({ reference, found, text, begun }) {
+    const size = [...reference.text].length, parts = [begun ? `It never learnt how a document begins, so each is begun with the first ${begun} words of one of its text. ` : 'The model writes from an empty context. '];
     if (!size) parts.push('There is no real text to set beside it: what this model was trained on did not come with it.');
     else if (reference.held_out) parts.push(`Beside it ${count(size)} characters of the held-out text, which it never trained on: a model that copies more than they do has learnt by heart.`);
     else parts.push(`Beside it ${count(size)} characters of the text it learnt from, as nothing was held out; how much of that is copied says nothing.`);

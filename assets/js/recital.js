@@ -2,7 +2,7 @@
    "Evaluation of what it writes" (learnt.js), whose server has `by_heart`.
    glass.recital(server, asked) -> {go, node, clear}: the button, what is shown below it, and to empty that; `asked()`
    names the model.
-   For tests: data-testid heart, heart-go, heart-example, heart-failures, heart-all; data-state on the box. */
+   For tests: data-testid heart, heart-go, heart-more, heart-example, heart-failures, heart-all; data-state on the box. */
 (function () {
   'use strict';
 
@@ -57,10 +57,10 @@
     return [...parts, h('h4', { class: 'g-heart-group' }, `Not come back to the letter: ${count(wrong.length)} of ${count(outcomes.length)} ${unit}`), list, all];
   }
 
-  function figures(outcomes, { asked, unit }) {
+  function figures(outcomes, { asked, of: all, unit }) {
     const cell = (name, value, more) => h('div', {}, h('dt', {}, name), h('dd', {}, count(value), more ? h('small', {}, ` ${more}`) : null));
     const number = (test) => outcomes.filter(test).length, of = `of ${count(outcomes.length)}`;
-    return h('dl', { class: 'g-learnt-figures g-heart-figures' }, cell(`${unit} asked for`, outcomes.length, outcomes.length < asked ? `of ${count(asked)}` : ''),
+    return h('dl', { class: 'g-learnt-figures g-heart-figures' }, cell(`${unit} asked for`, outcomes.length, asked < all ? `of ${count(all)}, evenly spread` : 'all that are long enough'),
       cell('come back to the letter', number((one) => one.exact), of), cell(unit === 'lines' ? 'came to the line break' : 'stopped by themselves', number((one) => one.ended), of));
   }
 
@@ -76,6 +76,7 @@
 
   function recital(server, asked) {
     const go = h('button', { type: 'button', class: 'g-btn', 'data-testid': 'heart-go' }, ASK);
+    const more = h('button', { type: 'button', class: 'g-btn g-small', 'data-testid': 'heart-more', onclick: () => ask(true) });
     const said = h('p', { class: 'g-learnt-note', 'aria-live': 'polite', hidden: true });
     const inside = h('div', {});
     const node = h('div', { class: 'g-heart', 'data-testid': 'heart', dataset: { state: 'idle' } }, said, inside);
@@ -94,12 +95,13 @@
 
     function show(outcomes, reply, name) {
       say('');
-      inside.replaceChildren(h('h3', {}, 'By heart: ', h('bdi', {}, name)), figures(outcomes, reply),
+      more.textContent = `Ask for all ${count(reply.of)}`;
+      inside.replaceChildren(...[h('h3', {}, 'By heart: ', h('bdi', {}, name)), figures(outcomes, reply), reply.asked < reply.of && more].filter(Boolean),
         ...(reply.unit === 'lines' ? [h('p', { class: 'g-learnt-note', 'data-testid': 'heart-unending' }, UNENDING)] : []), ...examples(outcomes, reply.unit).filter(Boolean),
         h('details', { class: 'g-learnt-fold' }, h('summary', {}, 'How it is counted'), h('p', { class: 'g-learnt-note' }, explained(outcomes, reply))));
     }
 
-    async function ask() {
+    async function ask(all = false) {
       const { model } = glass.decoder.state, mine = ++tickets, of = asked(), outcomes = [];
       if (!model) return;
       running = mine;
@@ -110,7 +112,7 @@
       let draft = null;
       try {
         do {
-          const reply = await glass.call(server, 'by_heart', { ...of, draft }, { quiet: true });
+          const reply = await glass.call(server, 'by_heart', { ...of, all, draft }, { quiet: true });
           if (running !== mine) return;
           outcomes.push(...reply.outcomes);
           draft = reply.draft;

@@ -47,12 +47,13 @@ MADE_UP = """() => {
         ({given, written, expected, ended, longer: false, exact: ended && written === expected});
     const outcomes = [one('a b', ' cat sat', ' cat sat', true), one('c d', ' dog ran', ' dig ran off', true),
         one('e f', ' fox', ' fox', false)];
-    const server = {by_heart: async ({draft}) => {
+    const server = {by_heart: async ({draft, all}) => {
         const at = draft ? draft.document : 0;
         window.calls = (window.calls || 0) + 1;
+        window.all = all;
         if (window.hold) await window.hold;
-        return {ok: true, unit: 'documents', words: 6, asked: 3, done: at + 1, outcomes: [outcomes[at]],
-            draft: at < 2 ? {document: at + 1, ids: []} : null};
+        return {ok: true, unit: 'documents', words: 6, asked: 3, of: all ? 3 : 5, done: at + 1,
+            outcomes: [outcomes[at]], draft: at < 2 ? {document: at + 1, ids: []} : null};
     }};
     const made = glass.recital(server, () => ({session: glass.session, model: 'shipped:tales'}));
     document.body.prepend(made.go, made.node);
@@ -75,7 +76,15 @@ def test_by_heart_marks_the_first_difference(opened: Page) -> None:
         ["false", "c d", " dog ran", " dig ran off", "o", "i"],
     ]
     figures = opened.evaluate("[...made.node.querySelectorAll('.g-heart-figures dd')].map(d => d.textContent)")
-    assert figures == ["3", "1 of 3", "2 of 3"]
+    assert figures == ["3 of 5, evenly spread", "1 of 3", "2 of 3"]
+    assert opened.evaluate("all") is False
+    more = opened.evaluate("made.node.querySelector('[data-testid=heart-more]').textContent")
+    assert more == "Ask for all 5"
+    opened.evaluate("made.node.querySelector('[data-testid=heart-more]').click()")
+    opened.wait_for_function("made.node.dataset.state === 'done'")
+    assert opened.evaluate("all") is True
+    assert opened.evaluate("made.node.querySelector('.g-heart-figures dd').textContent") == "3 all that are long enough"
+    assert opened.evaluate("made.node.querySelectorAll('[data-testid=heart-more]').length") == 0
 
 
 def test_asking_by_heart_can_be_stopped(opened: Page) -> None:

@@ -264,6 +264,27 @@ def test_documents_are_written_one_after_the_other(server: Server, tmp_path: Pat
     assert "\n".join(documents)[:200] == result["text"][:200]
 
 
+@pytest.mark.parametrize("start_mark", [True, False])
+def test_a_model_that_never_learnt_how_documents_begin_is_begun(
+    server: Server, learnt: Learnt, start_mark: bool
+) -> None:
+    ref = own_run(server, POEMS, lengths=True, start_mark=start_mark)
+    draft: dict[str, Any] | None = None
+    result = None
+    while result is None:
+        reply = json.loads(json.dumps(ask(learnt.measure, model=ref, draft=draft)))
+        draft, result = reply["draft"], reply["result"]
+    assert draft is not None
+    assert result["begun"] == (0 if start_mark else 2)
+    view, written = server.view(ref), draft["written"]
+    whole = "\n".join([*written, view.tokenizer.decode(draft["ids"] if not start_mark else draft["ids"][1:])])
+    assert whole.startswith(result["text"])
+    begun = [" ".join(poem.split()[:2]) for poem in POEMS]
+    for number, document in enumerate(written):
+        assert start_mark or document.startswith(begun[number % len(begun)])
+    assert start_mark or result["text"].startswith(begun[0])
+
+
 def test_a_word_that_the_prompt_began_counts_as_the_models() -> None:
     ids = CHAR.encode("the cat sat")
     assert written(CHAR, ids, 6) == ("the cat sat", 4)
@@ -394,6 +415,18 @@ def test_documents_are_asked_for_by_heart_as_at_the_console(server: Server, lear
         for poem, one in zip(POEMS, outcomes, strict=True):
             assert one["given"] + one["expected"] == poem[: len(one["given"]) + len(one["written"]) + 200]
             assert len(one["given"].split()) == 6
+
+
+def test_some_documents_are_asked_for_or_all_of_them(
+    server: Server, learnt: Learnt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = own_run(server, [*POEMS, "too short"], lengths=True)
+    monkeypatch.setattr("explorer.recitals.DOCUMENTS", 2)
+    some, reply, _ = recited(learnt, ref)
+    assert (len(some), reply["asked"], reply["of"]) == (2, 2, len(POEMS))
+    every, reply, _ = recited(learnt, ref, all=True)
+    assert (len(every), reply["asked"], reply["of"]) == (len(POEMS), len(POEMS), len(POEMS))
+    assert [one["given"] for one in every] == [" ".join(poem.split()[:6]) for poem in POEMS]
 
 
 def test_lines_are_asked_for_where_the_text_was_cut_into_blocks(server: Server, learnt: Learnt) -> None:
