@@ -235,7 +235,7 @@ def describe(visitor: Visitor) -> dict[str, Any]:
         ("distinct", f"{counted.distinct_characters:,}"),
         ("words", f"{counted.words:,}"),
         ("lines", f"{counted.lines:,}"),
-        ("bytes", f"{counted.bytes:,}"),
+        ("bytes as UTF-8", f"{counted.bytes:,}"),
     ]
     if counted.documents:
         figures.append(("documents", f"{counted.documents:,}"))

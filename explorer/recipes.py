@@ -260,6 +260,9 @@ def examples(server: Server, visitor: Visitor, preset: str, *values: Any) -> dic
     if len(corpus.text) < len(read) and not visitor.cleaning.active:
         steps = f"The recipe cleans the text first ({recipe.cleaning})"
         facts.insert(0, f"{steps}: {len(corpus.text):,} of {len(read):,} characters stay")
+    usual = PRESETS[preset].recipe.cleaning
+    if visitor.cleaning.active and usual.active and visitor.cleaning != usual:
+        facts.insert(0, f"Your own cleaning stays. The recipe's would be: {usual}")
     return {
         "cut": recipe.cut,
         "start_mark": recipe.cut == "documents" and recipe.start_mark,

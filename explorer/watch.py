@@ -218,7 +218,7 @@ def history(run: Run, since: int) -> dict[str, Any]:
         "changes": [
             {"step": e.step, "rate": e.rate, "batch_size": e.batch_size} for e in events if isinstance(e, Changed)
         ],
-        "samples": [{"step": e.step, "text": e.text} for e in events if isinstance(e, Sampled)],
+        "samples": [{"step": e.step, "prompt": e.prompt, "text": e.text} for e in events if isinstance(e, Sampled)],
         "baselines": [
             {"name": name, "value": nats, "bits": event.bits.get(name), "share": event.share}
             for event in events

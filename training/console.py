@@ -156,7 +156,7 @@ class _Voice:
                     f"step {event.step}: training loss {loss:.4f} nats per token{bits}, mean since the last measurement"
                 )
             case Sampled():
-                bar.write("  " + event.text.replace("\n", "\n  "))
+                bar.write("  " + f"{event.prompt}{event.text}".replace("\n", "\n  "))
             case Failed():
                 bar.write(f"failed: {event.message}")
             case Finished():

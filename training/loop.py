@@ -40,6 +40,7 @@ from training.unseen import collects, unseen
 NO_NUMBER = "the loss is no longer a number"
 """What a run that broke in this way says first; diagnosis.py knows it by that."""
 _FIRST_SAMPLE = 40  # tokens
+_NOISE = 0.05  # a mean training loss that is higher by so much says nothing against the newer weights
 _PIECE, _ROWS = 1 << 20, 256  # tokens, and rows of a batch, that are looked at together
 _ONE = Lanes()
 
@@ -270,7 +271,8 @@ def _measure(t: _Training) -> Evaluated:
         raise TrainingError(_diverged(state.step, config, state))
     mean = sum(state.recent) / len(state.recent) if state.recent else None
     watched = val_loss if val_loss is not None else mean
-    improved = watched is not None and watched < state.best
+    noise = 0.0 if val_loss is not None else _NOISE * state.best
+    improved = watched is not None and watched < state.best + noise
     state.best = min(state.best, watched if watched is not None else state.best)
     state.recent.clear()
     state.measured, state.val_loss = state.step, val_loss

@@ -111,6 +111,7 @@
       body.replaceChildren(...parts);
       root.dataset.column = reading.column || '';
       const chosen = body.querySelector('th.on'), scroll = body.querySelector('.g-columns-scroll');
+      if (scroll) glass.fades(scroll);
       if (chosen && scroll) scroll.scrollLeft = Math.max(0, chosen.offsetLeft - 24);
     }
 

@@ -148,7 +148,7 @@
     let corpus = null, reads = {}; // reads: what the settings take of the text, see examples.js
 
     function amount() {
-      if (reads.busy) return '';
+      if (reads.busy) return ', which is being cut';
       const { characters = corpus.left ?? corpus.characters, documents, cleaned } = reads;
       return (documents ? ', the first ' + documents[0].toLocaleString('en') + ' of its ' + documents[1].toLocaleString('en') + ' documents' : '')
         + ', ' + characters.toLocaleString('en') + ' characters'

@@ -195,8 +195,8 @@
     return { node: h('div', { class: 'g-run-look' }, button, note, glass.shareButton('Copy watch link', 'watch-link'), close), show };
   }
 
-  function sampleNode({ step, text }) {
-    return h('li', {}, h('span', { class: 'g-run-sample-step' }, `step ${glass.fmt.count(step)}`), h('pre', { dir: 'auto', class: 'g-run-sample' }, String(text ?? '')));
+  function sampleNode({ step, prompt, text }) {
+    return h('li', {}, h('span', { class: 'g-run-sample-step' }, `step ${glass.fmt.count(step)}`), h('pre', { dir: 'auto', class: 'g-run-sample' }, prompt ? h('span', { class: 'g-run-prompt', title: 'given' }, prompt) : null, String(text ?? '')));
   }
 
   function samples() {

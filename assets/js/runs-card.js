@@ -79,7 +79,7 @@
     const table = h('div', { class: 'g-runs-table', tabindex: '0', role: 'region', 'aria-label': 'Runs' }, h('table', {}, h('thead', {}, h('tr', {}, head)), body));
     const root = h('section', { class: 'g-card g-runs', 'data-testid': 'runs' }, h('h2', { class: 'g-title' }, 'Runs'),
       h('p', { class: 'g-say' }, 'What you trained or opened here. Click a name to see its curve; choose rows to compare, rename, download or delete them. A downloaded run '
-        + 'opens in any copy of this page, under Models. The loss is that of the best checkpoint on held-out text.'),
+        + 'opens in any copy of this page, under Models. The loss is that of the best checkpoint on held-out text; “train” marks that of a training that held nothing out.'),
       h('div', { class: 'g-runs-tools' }, compare, rename, download, remove, hint), wrong, table, view.node);
 
     const refs = () => list.filter((run) => chosen.has(run.ref)).map((run) => run.ref);

@@ -73,7 +73,7 @@ def test_a_text_and_its_figures(corpus: Page, tmp_path: Path) -> None:
         "distinct": str(len(set(text))),
         "words": f"{len(text.split()):,}",
         "lines": "100",
-        "bytes": f"{len(text.encode()):,}",
+        "bytes as UTF-8": f"{len(text.encode()):,}",
     }
     assert here(corpus, "corpus-excerpt").inner_text().startswith("Zoë sah den Löwen 🦁.")
     corpus.reload(wait_until="domcontentloaded")
@@ -283,7 +283,7 @@ def test_the_line_on_top_says_what_a_recipe_takes_of_the_text(page: Page) -> Non
     page.locator("#tokenizer").get_by_text("Characters", exact=True).click()
     expect(rows).to_have_attribute("aria-busy", "true")
     expect(rows).to_contain_text("Cutting the text by these settings…")
-    expect(source).to_have_text("It reads Short posts (another text).")
+    expect(source).to_have_text("It reads Short posts, which is being cut (another text).")
     held.pop().continue_()
     page.unroute("**/gradio_api/run/**")
     expect(rows).to_have_attribute("aria-busy", "false")

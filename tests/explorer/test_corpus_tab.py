@@ -72,7 +72,7 @@ def test_a_plain_text_becomes_the_visitors_own(server: Server, uploads: Uploads,
         "distinct": str(len(set(TEXT))),
         "words": f"{len(TEXT.split()):,}",
         "lines": str(TEXT.count("\n")),
-        "bytes": f"{len(TEXT.encode()):,}",
+        "bytes as UTF-8": f"{len(TEXT.encode()):,}",
     }
     assert card["excerpt"] + TEXT[1500:] == TEXT
     assert card["more"] == len(TEXT) - 1500

@@ -467,7 +467,9 @@ def test_the_examples_say_what_of_the_text_they_are_cut_from(standing: Server) -
     first = ["line of many and all of them are long enough"] * 4  # without digits, too
     assert read == {"characters": len("\n".join(first)), "documents": [4, 6], "cleaned": str(recipe.cleaning)}
     visitor(standing).cleaning = Cleaning(lower=True)
-    assert "cleaned" not in train.Look(standing).examples(token(1), "tweets", *values.values())["reads"]
+    reply = train.Look(standing).examples(token(1), "tweets", *values.values())
+    assert "cleaned" not in reply["reads"]
+    assert reply["facts"][0] == f"Your own cleaning stays. The recipe's would be: {recipe.cleaning}"
 
 
 def test_a_text_that_is_taken_while_another_is_prepared(standing: Server, monkeypatch: pytest.MonkeyPatch) -> None:

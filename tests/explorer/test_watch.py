@@ -145,7 +145,9 @@ def test_points_are_those_of_metrics_jsonl(server: Server, submit: Submit) -> No
         "bits_per_byte": [five(line["bits_per_byte"]) for line in evals],
     }
     assert reply["evals"]["train"][0] is None  # before the first step there is no training loss
-    assert reply["samples"] == [{"step": line["step"], "text": line["text"]} for line in measured(run, "sample")]
+    assert reply["samples"] == [
+        {name: line[name] for name in ("step", "prompt", "text")} for line in measured(run, "sample")
+    ]
     (known,) = measured(run, "baselines")
     assert [(b["name"], b["value"], b["bits"]) for b in reply["baselines"]] == [
         (name, known["nats"][name], known["bits"][name]) for name in known["nats"]

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from model import GPT, Tokenizer
 from model.gpt import KVCache
 from tests.training.tiny import CHAR, SHAPE, tiny_config, tiny_data, tiny_model
+from training import loop
 from training.config import Recipe, TrainConfig
 from training.corpus import from_text
 from training.data import Blocks, Data, build_tokenizer, prepare
@@ -303,6 +304,18 @@ def test_without_held_out_text_the_training_loss_says_what_is_best() -> None:
     assert [event.val_loss for event in measured(events)] == [None] * 4
     assert [event.bits_per_byte for event in measured(events)] == [None] * 4
     assert [event.best for event in measured(events)] == [False, True, True, True]
+
+
+def test_without_held_out_text_newer_weights_are_best_unless_the_loss_has_risen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A mean over some batches that is lower by a hair is noise, and what a finished run opens is its last step."""
+    monkeypatch.setattr(loop, "_NOISE", 10.0)
+    settings: dict[str, Any] = {"val_fraction": 0.0, "steps": 30, "eval_every": 10, "learning_rate": 1e-9}
+    assert [e.best for e in measured(run(data=tiny_data(val_fraction=0.0), **settings))] == [False, True, True, True]
+    monkeypatch.setattr(loop, "_NOISE", 0.0)
+    still = measured(run(data=tiny_data(val_fraction=0.0), **settings))
+    assert not all(event.best for event in still[1:]), "the rates are too high to see any noise"
 
 
 # -- learning, targets, failure ---------------------------------------------------------------------------------------
