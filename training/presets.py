@@ -25,7 +25,7 @@ class Preset:
     sentence: str
     recipe: Recipe
     example: str | None = None
-    """The shipped text that was written for it (explorer/corpora.py), where there is one."""
+    """The text that goes with it, by its key in explorer/corpora.py: one written for it, or of the Hub's shelf."""
 
 
 _ALL = (
@@ -90,6 +90,7 @@ _ALL = (
             model={"layers": 6, "heads": 4, "width": 256, "context": 32, **_VANILLA},
             train=TrainConfig(steps=1500, eval_every=150, **_IN_MINUTES),
         ),
+        "hub:tiny-shakespeare",
     ),
     Preset(
         "tweets",

@@ -145,7 +145,7 @@
   glass.component('source', function ({ element, props, server, watch }) {
     const line = h('p', { class: 'g-source', 'data-testid': 'source' });
     element.querySelector('.g-mount').replaceChildren(line);
-    let corpus = null, reads = {}; // reads: what the settings take of the text, see examples.js
+    let corpus = null, problem = '', reads = {}; // reads: what the settings take of the text, see examples.js
 
     function amount() {
       if (reads.busy) return ', which is being cut';
@@ -156,20 +156,21 @@
     }
 
     function show() {
-      if (!corpus) return;
-      if (corpus.ok === false) { line.textContent = corpus.error; return; }
+      if (!corpus) { line.textContent = problem; return; }
       const change = h('button', { type: 'button', class: 'g-link', onclick: () => glass.openTab('Corpus') }, 'another text');
-      line.replaceChildren('It reads ', h('b', {}, h('bdi', {}, corpus.name)), amount() + ' (', change, ').');
+      line.replaceChildren(problem ? problem + ' ' : '', problem ? 'It still reads ' : 'It reads ', h('b', {}, h('bdi', {}, corpus.name)), amount() + ' (', change, ').');
     }
 
     glass.on('corpus', (value) => {
-      if (corpus && value && (value.taken !== corpus.taken || value.left !== corpus.left)) reads = {}; // of the text before
+      problem = value && value.ok === false ? value.error : '';
+      if (problem || !value) { show(); return; } // the text that was there stays
+      if (corpus && (value.taken !== corpus.taken || value.left !== corpus.left)) reads = {}; // of the text before
       corpus = value;
       show();
     }, line);
     glass.on('reads', (value) => { reads = value; show(); }, line);
     glass.on('cleaning', (reply) => {
-      if (!corpus || corpus.ok === false || !reply) return;
+      if (!corpus || !reply) return;
       if (reply.after.characters !== corpus.left || reply.words !== corpus.cleaned) reads = {};
       corpus = { ...corpus, left: reply.after.characters, cleaned: reply.words };
       show();

@@ -37,7 +37,7 @@
     const root = h('section', { class: 'g-card', hidden: true, 'data-testid': 'examples' },
       h('h2', { class: 'g-title' }, 'What it will read'), say, rows, more, facts);
     element.querySelector('.g-mount').replaceChildren(root);
-    let busy = false, timer = 0, all = [];
+    let busy = false, running = 0, timer = 0, all = [];
     function show() {
       const value = props.value;
       root.hidden = !value && !busy;
@@ -58,9 +58,10 @@
       more.hidden = !all.map(({ goesOn }) => goesOn()).some(Boolean);
     }
     new ResizeObserver(measure).observe(rows);
-    glass.on('cutting', (begun) => {
+    glass.on('cutting', (begun) => { // one may begin before the answer to another is there
+      running = Math.max(0, running + (begun ? 1 : -1));
       clearTimeout(timer);
-      if (begun) timer = setTimeout(() => { busy = true; show(); }, SOON_MS);
+      if (running) timer = setTimeout(() => { busy = true; show(); }, busy ? 0 : SOON_MS);
       else { busy = false; show(); }
     }, root);
     watch('value', show);

@@ -238,8 +238,8 @@ def _as_typed(payload: float) -> float:
 def chosen(preset: str) -> list[Any]:
     """A recipe was chosen: its sentence, the text that goes with it, its values for every box, what they come to."""
     values = values_of(preset)
-    example = next((item for item in corpora.SHIPPED if item.key == PRESETS[preset].example), None)
-    take = gr.update(value=text.TAKE_EXAMPLE.format(example.title) if example else "", visible=example is not None)
+    example = next((title for title, key in corpora.choices() if key == PRESETS[preset].example), None)
+    take = gr.update(value=text.TAKE_EXAMPLE.format(example) if example else "", visible=example is not None)
     return [PRESETS[preset].sentence, take, *values, foretell(None, preset, *values)]
 
 

@@ -281,14 +281,27 @@ def test_the_line_on_top_says_what_a_recipe_takes_of_the_text(page: Page) -> Non
 
     page.route("**/gradio_api/run/**", hold)
     page.locator("#tokenizer").get_by_text("Characters", exact=True).click()
+    while not held:
+        page.wait_for_timeout(50)
     expect(rows).to_have_attribute("aria-busy", "true")
     expect(rows).to_contain_text("Cutting the text by these settings…")
     expect(source).to_have_text("It reads Short posts, which is being cut (another text).")
-    held.pop().continue_()
-    page.unroute("**/gradio_api/run/**")
+    cutting.clear()  # nothing is held any more
+    for route in held:
+        route.continue_()
     expect(rows).to_have_attribute("aria-busy", "false")
     expect(rows).not_to_contain_text("Cutting the text")
     expect(source).to_contain_text("It reads Short posts, the first 300 of its")
+    page.locator("#preset").get_by_text("Shakespeare with an own BPE").click()
+    expect(page.locator("#take-example")).to_have_text(
+        "Use the text that goes with it: Tiny Shakespeare (from the Hugging Face Hub)"
+    )
+    page.locator("#take-example").click()  # nobody answers for the Hub here
+    expect(source).to_contain_text("It still reads Short posts")
+    page.locator("#preset").get_by_text("One song, word by word").click()
+    page.locator("#take-example").click()
+    expect(source).to_contain_text("It reads One song, 33")
+    expect(source).not_to_contain_text("still")
 
 
 def test_the_delimiter_is_chosen_by_hand(corpus: Page, tmp_path: Path) -> None:

@@ -505,6 +505,16 @@ def test_what_cannot_be_cut_is_said_in_the_card(standing: Server) -> None:
     assert train.Look(standing).examples("nobody", DEFAULT, *boxes())["ok"] is False
 
 
+def test_each_text_that_goes_with_a_recipe_is_on_offer() -> None:
+    titles = {key: title for title, key in corpora.choices()}
+    for name, preset in PRESETS.items():
+        _, take, *_ = chosen(name)
+        assert take["visible"] is (preset.example is not None)
+        if preset.example is not None:
+            assert take["value"] == f"Use the text that goes with it: {titles[preset.example]}"
+    assert {name for name, preset in PRESETS.items() if preset.example} == {"song", "lyrics", "shakespeare", "tweets"}
+
+
 def test_a_recipe_brings_its_text_and_its_cleaning(standing: Server) -> None:
     look = train.Look(standing)
     said = look.take(token(1), "song")
