@@ -158,7 +158,7 @@
     function show() {
       if (!corpus) { line.textContent = problem; return; }
       const change = h('button', { type: 'button', class: 'g-link', onclick: () => glass.openTab('Corpus') }, 'another text');
-      line.replaceChildren(problem ? problem + ' ' : '', problem ? 'It still reads ' : 'It reads ', h('b', {}, h('bdi', {}, corpus.name)), amount() + ' (', change, ').');
+      line.replaceChildren(problem ? problem + ' ' : '', problem ? 'It still reads ' : 'It reads ', h('b', {}, h('bdi', {}, corpus.name)), amount() + ' ', h('span', { style: { whiteSpace: 'nowrap' } }, '(', change, ').'));
     }
 
     glass.on('corpus', (value) => {
